@@ -1,0 +1,67 @@
+"""torchkeep saves a PyTorch model once and loads it anywhere.
+
+torchkeep.save(model, "net.safetensors")          # the whole model, one line, no pickle
+model = torchkeep.load("net.safetensors")         # an nn.Module, on the CPU, in eval mode
+torchkeep.load_into(model, "net.safetensors")     # weights only, in place, nothing silent
+torchkeep.inspect("net.safetensors")              # what is inside; runs nothing, imports no torch
+"""
+
+import logging as _logging
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+from ._version import __version__ as __version__
+from .api import inspect as inspect
+from .api import load as load
+from .api import report_of as report_of
+from .api import save as save
+from .document import Finding as Finding
+from .errors import AccessError as AccessError
+from .errors import BindError as BindError
+from .errors import ChangedClassError as ChangedClassError
+from .errors import DestinationError as DestinationError
+from .errors import DigestError as DigestError
+from .errors import ExistsError as ExistsError
+from .errors import FormatError as FormatError
+from .errors import FullError as FullError
+from .errors import KeyMissingError as KeyMissingError
+from .errors import LimitError as LimitError
+from .errors import LoadError as LoadError
+from .errors import NotAFileError as NotAFileError
+from .errors import NotFoundError as NotFoundError
+from .errors import OtherFormatError as OtherFormatError
+from .errors import PartialLoadError as PartialLoadError
+from .errors import PathError as PathError
+from .errors import SaveError as SaveError
+from .errors import TorchkeepError as TorchkeepError
+from .errors import TorchkeepWarning as TorchkeepWarning
+from .errors import TrustError as TrustError
+from .errors import UnsaveableError as UnsaveableError
+from .errors import VersionError as VersionError
+from .report import FileReport as FileReport
+from .report import LoadReport as LoadReport
+from .report import ObjectReport as ObjectReport
+from .report import SaveReport as SaveReport
+
+if _TYPE_CHECKING:
+    from .values import ModuleState as ModuleState
+    from .values import Record as Record
+    from .values import Skeleton as Skeleton
+    from .values import register as register
+
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())
+
+_NEED_TORCH = ("ModuleState", "Record", "Skeleton", "register")
+
+
+def __getattr__(name: str) -> _Any:
+    """Names whose room imports torch: looked up when they are first used, so that `inspect` never pays."""
+    if name in _NEED_TORCH:
+        from . import values
+
+        return getattr(values, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_NEED_TORCH])

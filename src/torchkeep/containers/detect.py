@@ -1,0 +1,103 @@
+"""What a file is, by its content and never by its name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..document import Document
+from ..errors import FormatError, OtherFormatError
+from ..limits import LIMITS, Limits
+from ..storage import Source, Span
+from . import native, plain, safetensors
+from .placement import Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was read of a file: its kind, its meaning, and where its bytes lie."""
+
+    kind: str
+    document: Document
+    placement: Placement
+    metadata: dict[str, str]
+    """Strings that a plain safetensors file carries for its own readers; {} for a torchkeep file."""
+
+
+_TORCH_LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""The magic number that torch.save wrote before 1.6, as a pickle."""
+
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"PK\x05\x06", "an empty zip archive"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5?)"),
+    (0, b"\x93NUMPY", "a numpy .npy file"),
+    (0, b"GGUF", "a GGUF file (llama.cpp)"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"BZh", "a bzip2 archive"),
+    (0, b"\xfd7zXZ\x00", "an xz archive"),
+    (0, b"\x28\xb5\x2f\xfd", "a zstandard archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-zip archive"),
+    (257, b"ustar", "a tar archive"),
+    (
+        0,
+        b"version https://git-lfs.github.com/spec/",
+        "a Git LFS pointer: `git lfs pull` fetches the real file",
+    ),
+    (0, b"\x89PNG", "a PNG picture"),
+    (0, b"\x7fELF", "an ELF program"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"#!", "a script"),
+    (0, b"<", "an HTML or XML text: a download that answered with a web page?"),
+    (0, b"{", "a JSON text"),
+)
+
+
+def read(source: Source, *, limits: Limits = LIMITS) -> Contents:
+    """Detect what `source` is and read its meaning, under the limits; no tensor's bytes.
+
+    Raises:
+        OtherFormatError: a file of another format, which the message names.
+        FormatError: a safetensors file, or one of torchkeep's, that breaks a clause.
+    """
+    if not source.nbytes:
+        raise OtherFormatError(f"{source.path} is empty: 0 bytes. Nothing was loaded.")
+    head = source.read(Span(0, min(source.nbytes, 512)))
+    begins_as_header = head[safetensors.LENGTH_NBYTES : safetensors.LENGTH_NBYTES + 1] == b"{"
+    if not begins_as_header and (other := name_other(head)):
+        raise OtherFormatError(
+            f"{source.path} is {other}. This torchkeep reads safetensors files, its own and others'. "
+            "Nothing was loaded, and nothing of the file was run."
+        )
+    try:
+        return _read_safetensors(source, limits)
+    except FormatError as error:
+        if source.path not in error.message:
+            error.message = f"{source.path}: {error.message}"
+        raise
+
+
+def _read_safetensors(source: Source, limits: Limits) -> Contents:
+    raw = safetensors.read_raw(source, limits)
+    if native.is_native(raw):
+        native.check_digest(raw)
+    header = safetensors.parse(raw, file_nbytes=source.nbytes, limits=limits)
+    metadata = header.metadata or {}
+    if native.is_native(raw) or any(key.startswith("torchkeep") for key in metadata):
+        if not native.is_native(raw):
+            raise FormatError("the header was torchkeep's and no longer begins as one", clause="N-1")
+        return Contents("torchkeep", *native.read(header, limits=limits), {})
+    return Contents("safetensors", *plain.read(header, limits=limits), metadata)
+
+
+def name_other(head: bytes) -> str | None:
+    """The format that the first 512 bytes belong to, if it is a known one."""
+    if head.startswith(b"PK\x03\x04") and b"data.pkl" in head[:120]:
+        return "a torch.save file (zip, torch 1.6 or later)"
+    if head.startswith(b"\x80") and _TORCH_LEGACY in head[:32]:
+        return "a torch.save file (before torch 1.6)"
+    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
+        return "a Python pickle"
+    for at, magic, name in _MAGIC:
+        if head[at : at + len(magic)] == magic:
+            return name
+    return None

@@ -1,0 +1,169 @@
+"""torchkeep's own container: a safetensors file whose ``__metadata__`` holds a Document and digests.
+
+The header is canonical: a reader writes it again from what it understood and compares, so there is
+nothing in it that two readers could understand in two ways. ``spec/format.md`` is the standard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from ..document import ITEMSIZE, Document, Shown, check, decode, encode
+from ..errors import DigestError, FormatError, SaveError
+from ..limits import LIMITS, Limits
+from ..storage import Span
+from . import safetensors
+from .placement import Placement
+
+ALIGNMENT = 4096
+"""The data begins at a multiple of this many bytes."""
+
+PREFIX = b'{"__metadata__":{"torchkeep.digests":"'
+"""How every torchkeep header begins; the header's own digest follows at once."""
+
+DIGEST_NDIGITS = 16
+_DIGEST_AT = safetensors.LENGTH_NBYTES + len(PREFIX)
+_NO_DIGEST = b"0" * DIGEST_NDIGITS
+_KEYS = ["torchkeep.digests", "format", "torchkeep"]
+
+_encoder = msgspec.json.Encoder()
+
+
+def is_native(raw: bytes) -> bool:
+    """Whether a header is torchkeep's, by how it begins."""
+    return raw.startswith(PREFIX, safetensors.LENGTH_NBYTES)
+
+
+# --- writing ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where everything of a Document will lie, before any I/O.
+
+    Attributes:
+        spans: one a stored tensor, in the file.
+        nbytes: size of the whole file.
+    """
+
+    spans: list[Span]
+    nbytes: int
+    _text: str
+    _entries: dict[str, safetensors.Entry]
+
+    def order(self) -> list[int]:
+        """Stored tensors in the order of their bytes."""
+        return sorted(range(len(self.spans)), key=lambda i: (self.spans[i].offset, self.spans[i].nbytes, i))
+
+    def header(self, digests: Sequence[int]) -> bytes:
+        """The file's first bytes, up to the data, once the digest of each stored tensor is known."""
+        return _seal(_render(self._text, self._entries, digests))
+
+
+def layout(document: Document, *, limits: Limits = LIMITS) -> Layout:
+    """Plan the file of a checked Document.
+
+    Raises:
+        SaveError: the header would be longer than `limits.written_header_nbytes`.
+    """
+    table = document.tensors
+    sizes = [table.nbytes(i) for i in range(len(table.names))]
+    relative = safetensors.spans_of(sizes, [ITEMSIZE[dtype] for dtype in table.dtypes])
+    entries: dict[str, safetensors.Entry] = {}
+    shown = Shown(table.names, [], [])
+    for name, dtype, shape, span in zip(table.names, table.dtypes, table.shapes, relative, strict=True):
+        listed, listed_shape = safetensors.shown_as(dtype, shape)
+        entries[name] = safetensors.Entry(listed, listed_shape, (span.offset, span.offset + span.nbytes))
+        bytes_only = listed == "U8" and dtype != "uint8"
+        shown.dtypes.append("uint8" if bytes_only else dtype)
+        shown.shapes.append(listed_shape if bytes_only else shape)
+    text = encode(document, shown)
+    header_nbytes = len(_render(text, entries, [0] * len(sizes)))
+    if header_nbytes > limits.written_header_nbytes:
+        raise SaveError(
+            f"the header would be {header_nbytes} bytes long and readers accept {limits.written_header_nbytes}: "
+            f"{len(sizes)} tensor names and {len(document.nodes)} objects are too many. Nothing was written. "
+            "Keep long lists of numbers as tensors, or save in parts."
+        )
+    spans = [Span(header_nbytes + span.offset, span.nbytes) for span in relative]
+    return Layout(spans, header_nbytes + sum(sizes), text, entries)
+
+
+def _render(text: str, entries: dict[str, safetensors.Entry], digests: Sequence[int]) -> bytes:
+    """The canonical header, with zeros where its own digest goes."""
+    column = "0" * DIGEST_NDIGITS + "".join([f"{digest:016x}" for digest in digests])
+    metadata = {"torchkeep.digests": column, "format": "pt", "torchkeep": text}
+    json = _encoder.encode({"__metadata__": metadata, **entries})
+    padded = -(-(safetensors.LENGTH_NBYTES + len(json)) // ALIGNMENT) * ALIGNMENT
+    length = padded - safetensors.LENGTH_NBYTES
+    return length.to_bytes(safetensors.LENGTH_NBYTES, "little") + json.ljust(length)
+
+
+def _seal(raw: bytes) -> bytes:
+    """Put the digest of a header with zeros in its place where the zeros are."""
+    digest = f"{xxh3_64_intdigest(raw):016x}".encode()
+    return raw[:_DIGEST_AT] + digest + raw[_DIGEST_AT + DIGEST_NDIGITS :]
+
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def check_digest(raw: bytes) -> None:
+    """N-2: the header is the header that was written.
+
+    Raises:
+        DigestError: it is not.
+    """
+    zeroed = raw[:_DIGEST_AT] + _NO_DIGEST + raw[_DIGEST_AT + DIGEST_NDIGITS :]
+    if _seal(zeroed) != raw:
+        raise DigestError(
+            "the header's bytes are not the bytes that were saved: the file is damaged. Nothing was loaded. "
+            "Restore it from a copy.",
+            clause="N-2",
+        )
+
+
+def read(header: safetensors.Header, *, limits: Limits = LIMITS) -> tuple[Document, Placement]:
+    """The Document of a torchkeep header whose digest holds, and where its bytes lie.
+
+    Raises:
+        FormatError: N-1 the metadata is not torchkeep's; N-4 the header is not canonical; N-5 the
+            digests are not one a tensor; N-6, N-7 the bytes lie or are listed otherwise than they must; or the Document breaks a clause of its own.
+    """
+    metadata = header.metadata or {}
+    if list(metadata) != _KEYS or metadata["format"] != "pt":
+        raise FormatError(f"__metadata__ has the keys {sorted(metadata)}, not {_KEYS}", clause="N-1")
+    digests = _digests(metadata["torchkeep.digests"], len(header.spans))
+    text = metadata["torchkeep"]
+    if _seal(_render(text, header.entries, digests)) != header.raw:
+        raise FormatError("the header is not in canonical form", clause="N-4")
+    document = decode(text, header.shown, limits=limits)
+    check(document, limits=limits)
+    _check_order(document, header)
+    return document, Placement(header.spans, digests)
+
+
+def _check_order(document: Document, header: safetensors.Header) -> None:
+    """N-6: larger items first, then in the header's order. N-7: bytes have the only name they can have."""
+    table = document.tensors
+    itemsizes = [ITEMSIZE[dtype] for dtype in table.dtypes]
+    sizes = [span.nbytes for span in header.spans]
+    for span, expected in zip(header.spans, safetensors.spans_of(sizes, itemsizes), strict=True):
+        if span.offset - len(header.raw) != expected.offset:
+            raise FormatError("the tensors' bytes are not in canonical order", clause="N-6")
+    for i, (dtype, shape) in enumerate(zip(table.dtypes, table.shapes, strict=True)):
+        if dtype is not header.shown.dtypes[i] or shape is not header.shown.shapes[i]:
+            entry = header.entries[table.names[i]]
+            if safetensors.shown_as(dtype, shape) != (entry.dtype, entry.shape):
+                raise FormatError(f"{table.names[i]!r} is not listed as {dtype} {list(shape)}", clause="N-7")
+
+
+def _digests(text: str, count: int) -> list[int]:
+    """The digest of each tensor, from a column of fixed width that begins with the header's own."""
+    if len(text) != DIGEST_NDIGITS * (count + 1) or not set(text) <= set("0123456789abcdef"):
+        raise FormatError(f"{len(text)} digits of digests for {count} tensors", clause="N-5")
+    return [int(text[i : i + DIGEST_NDIGITS], 16) for i in range(DIGEST_NDIGITS, len(text), DIGEST_NDIGITS)]

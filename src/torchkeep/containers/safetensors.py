@@ -1,0 +1,201 @@
+"""The safetensors container: 8 bytes of header length, a JSON header, tensor data without gaps.
+
+Format: https://github.com/huggingface/safetensors#format. This module reads any safetensors file,
+as strictly as the `safetensors` library and in places more so, and knows nothing of torchkeep's own
+metadata; `containers.native` adds that. Clauses are those of ``spec/format.md``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from ..document import ITEMSIZE, SAFETENSORS_NAME, Shape, Shown
+from ..errors import FormatError, LimitError
+from ..limits import Limits
+from ..storage import Source, Span
+
+LENGTH_NBYTES = 8
+
+DTYPES: dict[str, str] = {name: torch_name for torch_name, name in SAFETENSORS_NAME.items()}
+"""safetensors' names of element types -> torch's. F4 counts elements of 4 bits, torch pairs of them."""
+
+
+class Entry(msgspec.Struct):
+    """One tensor of a header. All optional, since `__metadata__` passes through the same decoder."""
+
+    dtype: str | None = None
+    shape: tuple[int, ...] | str | None = None
+    data_offsets: tuple[int, int] | str | None = None
+
+
+class _Metadata(msgspec.Struct):
+    metadata: dict[str, str] | msgspec.UnsetType = msgspec.field(name="__metadata__", default=msgspec.UNSET)
+
+
+_entries = msgspec.json.Decoder(dict[str, Entry])
+_metadata = msgspec.json.Decoder(_Metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header that holds: every tensor has its bytes, and every byte its tensor.
+
+    Attributes:
+        raw: the header as it stands in the file, length included.
+        metadata: the strings under ``__metadata__``, or None where there is none.
+        shown: names, dtypes (torch's names) and shapes, in the header's order.
+        spans: where each tensor's bytes lie in the file.
+        entries: the header's entries as they stand.
+    """
+
+    raw: bytes
+    metadata: dict[str, str] | None
+    shown: Shown
+    spans: list[Span]
+    entries: dict[str, Entry]
+
+
+def read_raw(source: Source, limits: Limits) -> bytes:
+    """The header's bytes, length included, under the limits.
+
+    Raises:
+        FormatError: H-1 the length does not fit the file; H-2 the header is not a JSON object.
+        LimitError: the header is longer than `limits` allow.
+    """
+    if source.nbytes < LENGTH_NBYTES + 2:
+        raise FormatError(f"{source.path}: {source.nbytes} bytes are too few for a header", clause="H-1")
+    length = int.from_bytes(source.read(Span(0, LENGTH_NBYTES)), "little")
+    if LENGTH_NBYTES + length > source.nbytes:
+        raise FormatError(
+            f"{source.path}: the header should be {length} bytes long, and the file has {source.nbytes} "
+            "bytes in all: it was cut short, or is no safetensors file",
+            clause="H-1",
+        )
+    if length > limits.header_nbytes:
+        raise LimitError(f"{source.path}: a header of {length} bytes; the limit is {limits.header_nbytes}")
+    raw = source.read(Span(0, LENGTH_NBYTES + length))
+    if raw[LENGTH_NBYTES : LENGTH_NBYTES + 1] != b"{":
+        raise FormatError(f"{source.path}: the header is not a JSON object", clause="H-2")
+    return raw
+
+
+def parse(raw: bytes, *, file_nbytes: int, limits: Limits) -> Header:
+    """Read a header's JSON and hold it against the file's size.
+
+    Duplicate keys are looked for by `check_plain_json`; a torchkeep header needs no such look, since it
+    has to be in canonical form.
+
+    Raises:
+        FormatError: H-2 not JSON, H-3 not of the schema, H-4 a dtype or shape that cannot be,
+            H-5 spans that leave gaps, overlap, or end elsewhere than the file.
+        LimitError: more tensors than `limits` allow.
+    """
+    text = memoryview(raw)[LENGTH_NBYTES:]
+    try:
+        entries = _entries.decode(text)
+        metadata = _metadata.decode(text).metadata
+    except (ValueError, RecursionError) as error:
+        clause = "H-3" if isinstance(error, msgspec.ValidationError) else "H-2"
+        raise FormatError(f"the header cannot be read: {error}", clause=clause) from error
+    entries.pop("__metadata__", None)
+    if len(entries) > limits.tensors:
+        raise LimitError(f"{len(entries)} tensors; the limit is {limits.tensors}")
+
+    start = len(raw)
+    dtypes: list[str] = []
+    shapes: list[Shape] = []
+    spans: list[Span] = []
+    geometries: dict[tuple[str, Shape], tuple[str, Shape, int]] = {}
+    for name, entry in entries.items():
+        dtype, shape, offsets = entry.dtype, entry.shape, entry.data_offsets
+        if not (isinstance(dtype, str) and isinstance(shape, tuple) and isinstance(offsets, tuple)):
+            raise FormatError(f"{name!r} is no tensor: dtype, shape or data_offsets is missing", clause="H-3")
+        geometry = geometries.get((dtype, shape))
+        if geometry is None:
+            geometry = geometries[dtype, shape] = _geometry(dtype, shape, limits)
+        begin, end = offsets
+        if end - begin != geometry[2]:
+            raise FormatError(
+                f"{name!r} is {dtype} {list(shape)}, {geometry[2]} bytes, and has {end - begin}", clause="H-4"
+            )
+        dtypes.append(geometry[0])
+        shapes.append(geometry[1])
+        spans.append(Span(start + begin, end - begin))
+
+    cursor = start
+    in_file_order = sorted(
+        zip(spans, entries, strict=True), key=lambda pair: (pair[0].offset, pair[0].nbytes)
+    )
+    for span, name in in_file_order:
+        if span.offset != cursor:
+            raise FormatError(f"the bytes of {name!r} leave a gap or overlap", clause="H-5")
+        cursor += span.nbytes
+    if cursor != file_nbytes:
+        raise FormatError(
+            f"tensors end at byte {cursor} and the file at byte {file_nbytes}: it was cut short or added to",
+            clause="H-5",
+        )
+    shown = Shown(list(entries), dtypes, shapes)
+    return Header(raw, None if metadata is msgspec.UNSET else metadata, shown, spans, entries)
+
+
+def _geometry(dtype: str, shape: Shape, limits: Limits) -> tuple[str, Shape, int]:
+    """torch's dtype and shape of a header's, and the number of bytes."""
+    torch_name = DTYPES.get(dtype)
+    if torch_name is None:
+        raise FormatError(f"dtype {dtype!r} has no counterpart in torch", clause="H-4")
+    if any(size < 0 for size in shape):
+        raise FormatError(f"shape {list(shape)} has a negative size", clause="H-4")
+    if len(shape) > limits.rank or math.prod(size for size in shape if size) > limits.numel:
+        raise LimitError(f"a tensor of shape {list(shape)}")
+    if dtype == "F4":
+        if not shape or shape[-1] % 2:
+            raise FormatError(f"F4 {list(shape)} does not fill whole bytes along its last size", clause="H-4")
+        shape = (*shape[:-1], shape[-1] // 2)
+    return torch_name, shape, math.prod(shape) * ITEMSIZE[torch_name]
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"(\s*:)?')
+_STRUCTURE = re.compile(rb"[^\s{}\[\]:,0-9\"]")
+
+
+def check_plain_json(header: Header) -> None:
+    """Refuse what a JSON parser lets pass and two readers may understand in two ways.
+
+    Raises:
+        FormatError: H-6 a key stands twice or is not of the schema; H-3 a number is not a plain
+            decimal integer.
+    """
+    text = header.raw[LENGTH_NBYTES:]
+    keys = sum(1 for match in _STRING.finditer(text) if match.group(1))
+    expected = 4 * len(header.spans) + (0 if header.metadata is None else 1 + len(header.metadata))
+    if keys != expected:
+        raise FormatError("the header has a key twice, or a key of no meaning", clause="H-6")
+    if _STRUCTURE.search(_STRING.sub(b'""', text)):
+        raise FormatError("a number in the header is not a plain decimal integer", clause="H-3")
+
+
+def shown_as(dtype: str, shape: Shape) -> tuple[str, Shape]:
+    """dtype (safetensors' name) and shape under which a header lists a tensor: U8 where it has no name."""
+    name = SAFETENSORS_NAME.get(dtype)
+    if name is None or (name == "F4" and not shape):
+        return "U8", (math.prod(shape) * ITEMSIZE[dtype],)
+    if name == "F4":
+        return name, (*shape[:-1], shape[-1] * 2)
+    return name, shape
+
+
+def spans_of(sizes: Sequence[int], itemsizes: Iterable[int]) -> list[Span]:
+    """Consecutive spans from 0, larger items first, so that every tensor is aligned to its items."""
+    spans = [Span(0, 0)] * len(sizes)
+    cursor = 0
+    by_itemsize = sorted(enumerate(itemsizes), key=lambda pair: -pair[1])
+    for index, _ in by_itemsize:
+        spans[index] = Span(cursor, sizes[index])
+        cursor += sizes[index]
+    return spans

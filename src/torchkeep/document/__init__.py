@@ -1,0 +1,45 @@
+"""The waist of the hourglass: what an object or a file means, as small pure data.
+
+This room knows neither torch nor any file format, and never touches a tensor's bytes. Front ends turn
+objects or files into a `Document`; back ends turn a Document into files or objects.
+"""
+
+from .canonical import Shown as Shown
+from .canonical import decode as decode
+from .canonical import encode as encode
+from .check import check as check
+from .check import extent as extent
+from .check import is_dense as is_dense
+from .dtypes import ITEMSIZE as ITEMSIZE
+from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME
+from .find import find as find
+from .findings import Finding as Finding
+from .kinds import KINDS as KINDS
+from .kinds import MODULE_INTERNALS as MODULE_INTERNALS
+from .model import FORMAT_VERSION as FORMAT_VERSION
+from .model import ClassInfo as ClassInfo
+from .model import Document as Document
+from .nodes import Map as Map
+from .nodes import Node as Node
+from .nodes import Opaque as Opaque
+from .nodes import Ref as Ref
+from .nodes import Scalar as Scalar
+from .nodes import Seq as Seq
+from .nodes import TensorRef as TensorRef
+from .nodes import Typed as Typed
+from .nodes import Value as Value
+from .nodes import children as children
+from .model import ROLES as ROLES
+from .state_dict import EXTRA_STATE as EXTRA_STATE
+from .state_dict import StateDict as StateDict
+from .state_dict import is_optimizer as is_optimizer
+from .state_dict import items_of as items_of
+from .state_dict import parts_with_weights as parts_with_weights
+from .state_dict import state_dict_of as state_dict_of
+from .tensors import CONJ as CONJ
+from .tensors import NEG as NEG
+from .tensors import PARAMETER as PARAMETER
+from .tensors import REQUIRES_GRAD as REQUIRES_GRAD
+from .tensors import Shape as Shape
+from .tensors import TensorTable as TensorTable
+from .tensors import View as View

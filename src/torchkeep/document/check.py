@@ -1,0 +1,200 @@
+"""Every invariant of a Document, each checked once, here, before anything is built from it.
+
+Clause numbers are those of ``spec/format.md``. Where the document says what a rule is for, the code
+says only the rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from ..errors import FormatError, LimitError, VersionError
+from ..limits import LIMITS, Limits
+from .dtypes import ITEMSIZE
+from .kinds import KINDS, MODULE_INTERNALS, hashable
+from .model import Document
+from .nodes import Map, Ref, Scalar, Seq, TensorRef, Typed, Value
+from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable
+
+_MAX_INDEX = 2**62
+_FLOATING = frozenset(name for name in ITEMSIZE if name.startswith(("float", "bfloat", "complex")))
+
+
+def check(document: Document, *, limits: Limits = LIMITS) -> None:
+    """Hold a Document against every invariant.
+
+    Raises:
+        FormatError: one does not hold; `clause` says which.
+        VersionError: a kind of node that this torchkeep does not know.
+        LimitError: more of something than `limits` allow.
+    """
+    _check_references(document)
+    _check_table(document.tensors, limits)
+    for position, node in enumerate(document.nodes):
+        try:
+            if isinstance(node, Typed):
+                _check_typed(document, node)
+            elif isinstance(node, Map):
+                _check_keys(document, node.keys)
+            elif isinstance(node, Seq) and node.kind in ("set", "frozenset"):
+                _check_keys(document, node.items)
+        except FormatError as error:
+            error.add_note(f"in node {position} of the document")
+            raise
+    for value in document.tensors.attributes.values():
+        _check_attribute_names(document, value)
+
+
+def _check_references(document: Document) -> None:
+    """D-4: references point at something. D-7: numbering is depth first, and nothing is hidden."""
+    node_count, tensor_count = len(document.nodes), len(document.tensors)
+    for value in document.references():
+        if isinstance(value, TensorRef):
+            if not 0 <= value.index < tensor_count:
+                raise FormatError(f"tensor {value.index} is not in the table", clause="D-4")
+        elif not 0 <= value.index < node_count:
+            raise FormatError(f"node {value.index} is not in the document", clause="D-4")
+    nodes, tensors = document.reachable(document.root)
+    if nodes != list(range(node_count)) or tensors != list(range(tensor_count)):
+        raise FormatError("nodes or tensors are unreachable or not in depth-first order", clause="D-7")
+
+
+# --- tensors ----------------------------------------------------------------------------------------
+
+
+def _check_table(table: TensorTable, limits: Limits) -> None:
+    count, stored_count = len(table), len(table.names)
+    if not stored_count == len(table.dtypes) == len(table.shapes) or len(table.flags) != count:
+        raise FormatError("the columns of the tensor table differ in length", clause="D-5")
+    if max(count, stored_count) > limits.tensors:
+        raise LimitError(f"{count} tensors, and the limit is {limits.tensors}")
+    if set(table.stored) != set(range(stored_count)):
+        raise FormatError("a stored tensor belongs to no tensor", clause="D-8")
+    if len(set(table.names)) != stored_count:
+        raise FormatError("two stored tensors have one name", clause="D-5")
+    for dtype, shape in set(zip(table.dtypes, table.shapes, strict=True)):
+        _check_geometry(dtype, shape, limits)
+    for i, strides in table.strides.items():
+        if not 0 <= i < stored_count or not is_dense(table.shapes[i], strides):
+            raise FormatError(f"strides {strides} of a stored tensor are not dense", clause="T-3")
+    for i, view in table.views.items():
+        if not 0 <= i < count:
+            raise FormatError("a view of a tensor that is not there", clause="D-4")
+        _check_geometry(view.dtype, view.shape, limits)
+        if len(view.strides) != len(view.shape) or not _plain_ints((*view.strides, view.offset)):
+            raise FormatError(f"strides {view.strides}, offset {view.offset} of a view", clause="T-4")
+        end = extent(view.shape, view.strides, view.offset) * ITEMSIZE[view.dtype]
+        if end > table.nbytes(table.stored[i]):
+            raise FormatError(
+                f"a view ends at byte {end} of {table.nbytes(table.stored[i])} in {table.name(i)!r}",
+                clause="T-4",
+            )
+    for i, bits in table.lazy.items():
+        if not 0 <= i < count or bits not in (1, 2, 3):
+            raise FormatError("a lazy bit that is not CONJ or NEG", clause="T-5")
+        if table.dtype(i) not in _FLOATING or (bits & CONJ and not table.dtype(i).startswith("complex")):
+            raise FormatError(f"a lazy view of {table.dtype(i)}", clause="T-5")
+    if not set(table.flags) <= {0, 1, PARAMETER, PARAMETER | REQUIRES_GRAD}:
+        raise FormatError("flags of a tensor are not 0 to 3", clause="T-6")
+    for i, flag in enumerate(table.flags):
+        if flag & REQUIRES_GRAD and table.dtype(i) not in _FLOATING:
+            raise FormatError(f"{table.dtype(i)} cannot require a gradient", clause="T-6")
+    if not all(0 <= i < count for i in table.attributes):
+        raise FormatError("attributes of a tensor that is not there", clause="D-4")
+
+
+def _plain_ints(values: Iterable[object]) -> bool:
+    return all(type(v) is int and 0 <= v < _MAX_INDEX for v in values)
+
+
+def _check_geometry(dtype: str, shape: Shape, limits: Limits) -> None:
+    if dtype not in ITEMSIZE:
+        raise FormatError(f"dtype {dtype!r} is not known", clause="T-1")
+    if not _plain_ints(shape):
+        raise FormatError(f"shape {shape!r} is not made of sizes", clause="T-2")
+    if len(shape) > limits.rank or math.prod(size for size in shape if size) > limits.numel:
+        raise LimitError(f"a tensor of shape {shape!r}")
+
+
+def extent(shape: Shape, strides: Shape, offset: int) -> int:
+    """One past the last element that the geometry reaches; `offset` where there are no elements."""
+    if 0 in shape:
+        return offset
+    return offset + 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+
+
+def is_dense(shape: Shape, strides: Shape) -> bool:
+    """Whether the strides place the elements without gap or overlap, in any order of dimensions."""
+    if len(shape) != len(strides) or not _plain_ints(strides):
+        return False
+    expected = 1
+    for stride, size in sorted((t, s) for s, t in zip(shape, strides, strict=True) if s != 1):
+        if size == 0:
+            return True
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+# --- nodes ------------------------------------------------------------------------------------------
+
+
+def _check_typed(document: Document, node: Typed) -> None:
+    kind = KINDS.get(node.kind)
+    if kind is None or node.version > kind.version:
+        raise VersionError(
+            f"the file holds a {node.kind!r} of version {node.version}, which this torchkeep does not know. "
+            "Nothing was loaded. Install a newer torchkeep.",
+            clause="K-1",
+        )
+    if node.version < 1:
+        raise FormatError(f"version {node.version} of {node.kind!r}", clause="K-1")
+    expected = [name for name in kind.fields if name in node.fields or name not in kind.optional]
+    if list(node.fields) != expected:
+        raise FormatError(f"{node.kind!r} has fields {list(node.fields)}, not {expected}", clause="K-2")
+    for name, value in node.fields.items():
+        if not kind.fields[name](document, value):
+            raise FormatError(f"field {name!r} of {node.kind!r} is not of its type", clause="K-3")
+    if node.kind == "module":
+        _check_module(document, node)
+    elif "attributes" in node.fields:
+        _check_attribute_names(document, node.fields["attributes"])
+
+
+def _check_module(document: Document, node: Typed) -> None:
+    """M-1: names are as torch has them, and no name means two things."""
+    seen: set[object] = set()
+    for field in ("parameters", "buffers", "modules", "attributes"):
+        for name in document.entries(node.fields.get(field)):
+            if (
+                name in seen
+                or name in MODULE_INTERNALS
+                or name == ""
+                or (field != "attributes" and "." in str(name))
+            ):
+                raise FormatError(f"a module cannot have {name!r} among its {field}", clause="M-1")
+            seen.add(name)
+    if not set(document.texts(node.fields.get("non_persistent"))) <= set(
+        document.entries(node.fields.get("buffers"))
+    ):
+        raise FormatError("a non-persistent buffer that is no buffer", clause="M-2")
+    _check_attribute_names(document, node.fields.get("attributes"))
+
+
+def _check_attribute_names(document: Document, value: Value) -> None:
+    """A-1: attributes are data; a dunder is behaviour."""
+    for name in document.entries(value):
+        if not isinstance(name, str) or (name.startswith("__") and name.endswith("__")):
+            raise FormatError(f"{name!r} cannot be an attribute", clause="A-1")
+
+
+def _check_keys(document: Document, keys: tuple[Value, ...]) -> None:
+    """V-2: keys and set elements are immutable. V-3: no key twice, as Python compares them."""
+    plain = [key for key in keys if isinstance(key, Scalar | TensorRef)]
+    if len(set(plain)) != len(plain):
+        raise FormatError("a key stands twice", clause="V-3")
+    for key in keys:
+        if isinstance(key, Ref) and not hashable(document, key):
+            raise FormatError("a key that can change", clause="V-2")

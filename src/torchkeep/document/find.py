@@ -1,0 +1,55 @@
+"""`key=`: the way from the root of a Document to a part of it."""
+
+from __future__ import annotations
+
+from ..errors import KeyMissingError
+from .model import Document
+from .nodes import Seq, Value
+from .state_dict import items_of
+
+_SHOWN = 12
+
+
+def find(document: Document, key: object, *, path: str) -> Value:
+    """The value at `key`, from the root.
+
+    Args:
+        document: a checked Document.
+        key: a key of the root, or a tuple of keys, indices, and attribute names of modules; None for the root.
+        path: the file, for messages.
+
+    Raises:
+        KeyMissingError: a step leads nowhere; the message lists the keys that there are.
+    """
+    if key is None:
+        return document.root
+    value = document.root
+    gone = ""
+    for step in key if isinstance(key, tuple) else (key,):
+        entries = _entries(document, value)
+        if step not in entries:
+            there = ", ".join(repr(name) for name in list(entries)[:_SHOWN])
+            more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
+            has = f"there are {there}{more}" if entries else "it has no parts"
+            raise KeyMissingError(f"{path}{gone} has no part {step!r}; {has}. Nothing was loaded.")
+        value = entries[step]
+        gone += f"[{step!r}]"
+    return value
+
+
+def _entries(document: Document, value: Value) -> dict[object, Value]:
+    """What a step can name below `value`."""
+    items = items_of(document, value)
+    if items is not None:
+        return dict(items)
+    node = document.node(value)
+    if isinstance(node, Seq):
+        return dict(enumerate(node.items))
+    module = document.typed(value, "module")
+    if module is None:
+        return {}
+    return {
+        name: child
+        for field in ("parameters", "buffers", "modules", "attributes")
+        for name, child in document.entries(module.fields.get(field)).items()
+    }

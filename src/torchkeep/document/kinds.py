@@ -1,0 +1,179 @@
+"""The kinds of `Typed` node, and the fields of each.
+
+A kind is versioned: a reader that meets a newer version, or a kind it does not know, says which
+torchkeep is needed. Optional fields are absent rather than empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .model import Document
+from .nodes import Map, Ref, Scalar, Seq, TensorRef, Typed, Value
+
+Test = Callable[[Document, Value], bool]
+
+
+def _text(document: Document, value: Value) -> bool:
+    return isinstance(value, str)
+
+
+def _flag(document: Document, value: Value) -> bool:
+    return isinstance(value, bool)
+
+
+def _anything(document: Document, value: Value) -> bool:
+    return True
+
+
+def _tensor(document: Document, value: Value) -> bool:
+    return isinstance(value, TensorRef)
+
+
+def _composite(document: Document, value: Value) -> bool:
+    return isinstance(value, Ref)
+
+
+def _tuple(document: Document, value: Value) -> bool:
+    node = document.node(value)
+    return isinstance(node, Seq) and node.kind == "tuple"
+
+
+def _texts(document: Document, value: Value) -> bool:
+    node = document.node(value)
+    return _tuple(document, value) and isinstance(node, Seq) and all(isinstance(i, str) for i in node.items)
+
+
+def _sizes(document: Document, value: Value) -> bool:
+    node = document.node(value)
+    return _tuple(document, value) and isinstance(node, Seq) and all(type(i) is int for i in node.items)
+
+
+def _list(document: Document, value: Value) -> bool:
+    node = document.node(value)
+    return isinstance(node, Seq) and node.kind == "list"
+
+
+def _map(document: Document, value: Value) -> bool:
+    return isinstance(document.node(value), Map)
+
+
+def _named(test: Callable[[Document, Value], bool]) -> Test:
+    """A map from names to values that pass `test`, or None."""
+
+    def names(document: Document, value: Value) -> bool:
+        node = document.node(value)
+        return (
+            isinstance(node, Map)
+            and all(isinstance(key, str) for key in node.keys)
+            and all(item is None or test(document, item) for item in node.values)
+        )
+
+    return names
+
+
+def _module(document: Document, value: Value) -> bool:
+    return document.typed(value, "module") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind's version, its fields, and the fields that may be absent."""
+
+    version: int
+    fields: dict[str, Test]
+    optional: frozenset[str] = frozenset()
+
+
+KINDS: dict[str, Kind] = {
+    "OrderedDict": Kind(1, {"items": _map, "attributes": _named(_anything)}, frozenset({"attributes"})),
+    "torch.Size": Kind(1, {"dims": _sizes}),
+    "torch.dtype": Kind(1, {"name": _text}),
+    "torch.device": Kind(1, {"name": _text}),
+    "bytes": Kind(1, {"data": _tensor}),
+    "str": Kind(1, {"data": _tensor}),
+    "class": Kind(1, {"name": _text}),
+    "function": Kind(1, {"name": _text}),
+    "method": Kind(1, {"self": _module, "name": _text}),
+    "partial": Kind(1, {"function": _composite, "args": _tuple, "keywords": _named(_anything)}),
+    "object": Kind(1, {"class": _text, "attributes": _named(_anything)}),
+    "module": Kind(
+        1,
+        {
+            "class": _text,
+            "training": _flag,
+            "parameters": _named(_tensor),
+            "buffers": _named(_tensor),
+            "non_persistent": _texts,
+            "modules": _named(_module),
+            "attributes": _named(_anything),
+            "extra_state": _anything,
+            "hooks": _texts,
+        },
+        frozenset(
+            {"parameters", "buffers", "non_persistent", "modules", "attributes", "extra_state", "hooks"}
+        ),
+    ),
+    "custom": Kind(1, {"class": _text, "state": _anything}),
+    "optimizer": Kind(
+        1,
+        {
+            "class": _text,
+            "defaults": _map,
+            "state": _map,
+            "param_groups": _list,
+            "attributes": _named(_anything),
+        },
+        frozenset({"attributes"}),
+    ),
+}
+
+
+def hashable(document: Document, value: Value) -> bool:
+    """Whether `value` can be a dict key or a set element: immutable all the way down.
+
+    Modules, tensors and other objects with identity hash by identity, so tensors and modules count.
+    """
+    stack, seen = [value], set()
+    while stack:
+        current = stack.pop()
+        if isinstance(current, TensorRef | Scalar) or (isinstance(current, Ref) and current.index in seen):
+            continue
+        assert isinstance(current, Ref)
+        seen.add(current.index)
+        node = document.nodes[current.index]
+        if isinstance(node, Seq) and node.kind in ("tuple", "frozenset"):
+            stack.extend(node.items)
+        elif not (isinstance(node, Typed) and node.kind in _HASHABLE_KINDS):
+            return False
+    return True
+
+
+_HASHABLE_KINDS = frozenset(
+    {"torch.Size", "torch.dtype", "torch.device", "bytes", "str", "class", "function", "module"}
+)
+
+MODULE_INTERNALS = frozenset(
+    {
+        "training",
+        "_parameters",
+        "_buffers",
+        "_modules",
+        "_non_persistent_buffers_set",
+        "_backward_pre_hooks",
+        "_backward_hooks",
+        "_is_full_backward_hook",
+        "_forward_hooks",
+        "_forward_hooks_with_kwargs",
+        "_forward_hooks_always_called",
+        "_forward_pre_hooks",
+        "_forward_pre_hooks_with_kwargs",
+        "_state_dict_hooks",
+        "_state_dict_pre_hooks",
+        "_load_state_dict_pre_hooks",
+        "_load_state_dict_post_hooks",
+        "_compiled_call_impl",
+    }
+)
+"""What `nn.Module` keeps for itself in an instance: fields of their own here, never attributes."""

@@ -1,0 +1,116 @@
+"""The Document: what a file means, apart from where its bytes lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from .findings import Finding
+from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
+from .tensors import TensorTable
+
+FORMAT_VERSION = "0.1"
+
+
+class ClassInfo(msgspec.Struct, frozen=True):
+    """What the file remembers of a class that it names.
+
+    Attributes:
+        version: the version that the class was registered with, 1 otherwise.
+        digest: digest of the class's source, or None for a class of torch or one without source.
+        package: the distribution that defines it, as ``"name version"``, or None.
+    """
+
+    version: int = 1
+    digest: str | None = None
+    package: str | None = None
+
+
+@dataclass(slots=True)
+class Document:
+    """Meaning only: no torch, no I/O, no addresses.
+
+    Attributes:
+        root: the value that was saved.
+        nodes: every composite, in the order in which a depth-first walk from the root first meets it.
+        tensors: the tensor table.
+        classes: for each class or function outside torch that the nodes name, what is known of it.
+        environment: versions and platform at save, such as ``{"python": "3.11.7"}``.
+        findings: what was noticed at save.
+    """
+
+    root: Value = None
+    nodes: list[Node] = field(default_factory=list)
+    tensors: TensorTable = field(default_factory=TensorTable)
+    classes: dict[str, ClassInfo] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def node(self, value: Value) -> Node | None:
+        """The node that `value` refers to, or None for a scalar or a tensor."""
+        return self.nodes[value.index] if isinstance(value, Ref) else None
+
+    def typed(self, value: Value, kind: str) -> Typed | None:
+        """The `Typed` node of this kind that `value` refers to, or None."""
+        node = self.node(value)
+        return node if isinstance(node, Typed) and node.kind == kind else None
+
+    def entries(self, value: Value) -> dict[Value, Value]:
+        """Entries of the map that `value` refers to, in order; {} for None, the absent field."""
+        node = self.node(value)
+        return dict(zip(node.keys, node.values, strict=True)) if isinstance(node, Map) else {}
+
+    def texts(self, value: Value) -> tuple[str, ...]:
+        """The strings of the sequence that `value` refers to; () for None, the absent field."""
+        node = self.node(value)
+        return tuple(item for item in node.items if isinstance(item, str)) if isinstance(node, Seq) else ()
+
+    def references(self) -> Iterator[TensorRef | Ref]:
+        """Every reference that stands anywhere in the Document."""
+        for value in (self.root, *self.tensors.attributes.values()):
+            if isinstance(value, TensorRef | Ref):
+                yield value
+        for node in self.nodes:
+            yield from children(node)
+
+    def reachable(self, start: Value) -> tuple[list[int], list[int]]:
+        """Positions of the nodes, and rows of the tensors, that `start` leads to; each once, depth first."""
+        nodes: dict[int, None] = {}
+        tensors: dict[int, None] = {}
+        attributes = self.tensors.attributes
+        stack: list[Value] = [start]
+        while stack:
+            value = stack.pop()
+            if type(value) is TensorRef:
+                if value.index not in tensors:
+                    tensors[value.index] = None
+                    if value.index in attributes:
+                        stack.append(attributes[value.index])
+            elif type(value) is Ref and value.index not in nodes:
+                nodes[value.index] = None
+                stack.extend(reversed(children(self.nodes[value.index])))
+        return list(nodes), list(tensors)
+
+    def needs(self) -> Iterator[tuple[str, str]]:
+        """Every class and function that the nodes name, once each, as (name, role)."""
+        seen: set[tuple[str, str]] = set()
+        for node in self.nodes:
+            if isinstance(node, Typed) and (role := ROLES.get(node.kind)):
+                name = node.fields["name" if node.kind in ("function", "class") else "class"]
+                assert isinstance(name, str)
+                if (name, role) not in seen:
+                    seen.add((name, role))
+                    yield name, role
+
+
+ROLES = {
+    "module": "module",
+    "optimizer": "optimizer",
+    "object": "object",
+    "custom": "custom",
+    "function": "function",
+    "class": "class",
+}
+"""What each kind of node that names a class or function does with it."""

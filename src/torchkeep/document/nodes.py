@@ -1,0 +1,78 @@
+"""The nodes of a Document: small, frozen, pure data.
+
+Composites live in one list, `Document.nodes`, and are always referred to by position, never nested.
+So sharing is two `Ref`s to one position, a cycle is a `Ref` backwards, and nothing that walks a
+Document recurses, however deep the object was.
+
+    Value  = None | bool | int | float | complex | str | bytes | TensorRef | Ref
+    Node   = Seq | Map | Typed | Opaque
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, TypeAlias, get_args
+
+import msgspec
+
+SeqKind = Literal["list", "tuple", "set", "frozenset"]
+SEQ_KINDS: frozenset[str] = frozenset(get_args(SeqKind))
+
+
+class TensorRef(msgspec.Struct, frozen=True, gc=False):
+    """A tensor, by its row in the tensor table."""
+
+    index: int
+
+
+class Ref(msgspec.Struct, frozen=True, gc=False):
+    """A composite, by its position in `Document.nodes`."""
+
+    index: int
+
+
+Scalar: TypeAlias = None | bool | int | float | complex | str | bytes
+Value: TypeAlias = Scalar | TensorRef | Ref
+
+
+class Seq(msgspec.Struct, frozen=True):
+    """A list, tuple, set or frozenset."""
+
+    kind: SeqKind
+    items: tuple[Value, ...]
+
+
+class Map(msgspec.Struct, frozen=True):
+    """A dict in its own order: a column of keys beside a column of values."""
+
+    keys: tuple[Value, ...]
+    values: tuple[Value, ...]
+
+
+class Typed(msgspec.Struct, frozen=True):
+    """An object of a known kind, taken apart into named fields (see `document.kinds`)."""
+
+    kind: str
+    version: int
+    fields: dict[str, Value]
+
+
+class Opaque(msgspec.Struct, frozen=True):
+    """Something that can be described but not built: it is shown and compared, never run."""
+
+    what: str
+    fields: dict[str, Value]
+
+
+Node: TypeAlias = Seq | Map | Typed | Opaque
+
+
+def children(node: Node) -> list[TensorRef | Ref]:
+    """Every tensor and node that `node` refers to, keys of a map included, in order."""
+    if isinstance(node, Seq):
+        values: Iterable[Value] = node.items
+    elif isinstance(node, Map):
+        values = (value for pair in zip(node.keys, node.values, strict=True) for value in pair)
+    else:
+        values = node.fields.values()
+    return [value for value in values if isinstance(value, TensorRef | Ref)]

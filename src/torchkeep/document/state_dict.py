@@ -1,0 +1,93 @@
+"""A Document seen as a state_dict: which tensor has which name, wherever the weights stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..errors import LimitError
+from ..limits import LIMITS
+from .model import Document
+from .nodes import Map, Ref, TensorRef, Typed, Value
+
+EXTRA_STATE = "_extra_state"
+
+
+@dataclass(slots=True)
+class StateDict:
+    """Weights by name, in state_dict order.
+
+    Attributes:
+        rows: for each name, the row of the tensor table.
+        extra: for each name that ends in ``_extra_state``, its value.
+    """
+
+    rows: dict[str, int] = field(default_factory=dict)
+    extra: dict[str, Value] = field(default_factory=dict)
+
+
+def items_of(document: Document, value: Value) -> dict[Value, Value] | None:
+    """Entries of a dict or OrderedDict; None for anything else."""
+    if ordered := document.typed(value, "OrderedDict"):
+        value = ordered.fields["items"]
+    return document.entries(value) if isinstance(document.node(value), Map) else None
+
+
+def state_dict_of(document: Document, value: Value) -> StateDict | None:
+    """The state_dict that a module has, or that a dict is; None for anything else."""
+    module = document.typed(value, "module")
+    if module is not None:
+        return _of_module(document, module)
+    items = items_of(document, value)
+    if not items or not all(isinstance(key, str) for key in items):
+        return None
+    found = StateDict()
+    for key, item in items.items():
+        assert isinstance(key, str)
+        if isinstance(item, TensorRef):
+            found.rows[key] = item.index
+        elif key.rpartition(".")[2] == EXTRA_STATE:
+            found.extra[key] = item
+        else:
+            return None
+    return found
+
+
+def _of_module(document: Document, root: Typed) -> StateDict:
+    found = StateDict()
+    stack: list[tuple[str, Typed, frozenset[int]]] = [("", root, frozenset())]
+    while stack:
+        prefix, module, above = stack.pop()
+        if len(found.rows) + len(stack) > LIMITS.tensors:
+            raise LimitError(
+                f"a module tree with more than {LIMITS.tensors} names: modules that share modules"
+            )
+        hidden = document.texts(module.fields.get("non_persistent"))
+        for field_name in ("parameters", "buffers"):
+            for name, value in document.entries(module.fields.get(field_name)).items():
+                if isinstance(value, TensorRef) and not (field_name == "buffers" and name in hidden):
+                    found.rows[f"{prefix}{name}"] = value.index
+        if "extra_state" in module.fields:
+            found.extra[f"{prefix}{EXTRA_STATE}"] = module.fields["extra_state"]
+        children = document.entries(module.fields.get("modules"))
+        for name, value in reversed(children.items()):
+            child = document.typed(value, "module")
+            if child is not None and isinstance(value, Ref) and value.index not in above:
+                stack.append((f"{prefix}{name}.", child, above | {value.index}))
+    return found
+
+
+def parts_with_weights(document: Document, value: Value) -> Iterator[tuple[Value, StateDict]]:
+    """Entries of a dict that are a module or a state_dict, by key: where a checkpoint may keep its weights."""
+    for key, item in (items_of(document, value) or {}).items():
+        found = state_dict_of(document, item)
+        if found is not None:
+            yield key, found
+
+
+def is_optimizer(document: Document, value: Value) -> bool:
+    """Whether `value` is an optimizer, or an optimizer's state_dict."""
+    if document.typed(value, "optimizer"):
+        return True
+    items = items_of(document, value) or {}
+    return {"state", "param_groups"} <= items.keys()

@@ -1,0 +1,196 @@
+"""Every error and warning that torchkeep raises, as one tree.
+
+    TorchkeepError(Exception)
+    |-- SaveError                               TK-SAVE        nothing was written
+    |   |-- UnsaveableError(TypeError)          TK-UNSAVEABLE  an object that has no codec, with its path
+    |   `-- DestinationError(ValueError)        TK-DEST        a path that save does not write to
+    |-- LoadError                               TK-LOAD        nothing was loaded
+    |   |-- FormatError(ValueError)             TK-FORMAT      the file breaks a clause of its format
+    |   |   |-- DigestError                     TK-DIGEST      bytes that are not the bytes that were saved
+    |   |   |-- LimitError                      TK-LIMIT       more than the limits allow
+    |   |   |-- VersionError                    TK-VERSION     written by a newer torchkeep
+    |   |   `-- OtherFormatError                TK-OTHER       a file of another format, named
+    |   |-- TrustError                          TK-TRUST       classes or functions that nobody opened
+    |   |-- ChangedClassError                   TK-CHANGED     a class that asks for more than the file has
+    |   |-- BindError(ValueError)               TK-BIND        a target that the file does not fit
+    |   |-- KeyMissingError(KeyError)           TK-KEY         no such part in the file
+    |   `-- PartialLoadError                    TK-PARTIAL     a late read error: says what was overwritten
+    `-- PathError(OSError)                      TK-IO          the file system said no
+        |-- NotFoundError(FileNotFoundError)    TK-NOT-FOUND
+        |-- NotAFileError                       TK-NOT-A-FILE  a directory, a FIFO, a device, a socket
+        |-- AccessError(PermissionError)        TK-ACCESS
+        |-- ExistsError(FileExistsError)        TK-EXISTS
+        `-- FullError                           TK-FULL        no space, or a quota or size limit
+
+Codes are stable: a program may test `error.code`, and a text search finds them in an issue tracker.
+"""
+
+from __future__ import annotations
+
+
+class TorchkeepError(Exception):
+    """Base of everything torchkeep raises on purpose.
+
+    Attributes:
+        code: a stable identifier such as ``"TK-BIND"``.
+        message: what happened, where, what was left unchanged, and the next step.
+    """
+
+    code = "TK"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.message}"
+
+
+class SaveError(TorchkeepError):
+    """The object was not saved; the destination is as it was."""
+
+    code = "TK-SAVE"
+
+
+class UnsaveableError(SaveError, TypeError):
+    """An object in the graph has no codec; the message gives its path."""
+
+    code = "TK-UNSAVEABLE"
+
+
+class DestinationError(SaveError, ValueError):
+    """`save` does not write to this path."""
+
+    code = "TK-DEST"
+
+
+class LoadError(TorchkeepError):
+    """Nothing was loaded."""
+
+    code = "TK-LOAD"
+
+
+class FormatError(LoadError, ValueError):
+    """The file breaks its format.
+
+    Attributes:
+        clause: the clause of ``spec/format.md`` that is broken, such as ``"H-3"``, or ``""``.
+    """
+
+    code = "TK-FORMAT"
+
+    def __init__(self, message: str, *, clause: str = "") -> None:
+        super().__init__(f"{message} (clause {clause})" if clause else message)
+        self.clause = clause
+
+
+class DigestError(FormatError):
+    """The bytes are not the bytes that were saved."""
+
+    code = "TK-DIGEST"
+
+
+class LimitError(FormatError):
+    """The file asks for more than `torchkeep.limits.Limits` allows."""
+
+    code = "TK-LIMIT"
+
+
+class VersionError(FormatError):
+    """A newer torchkeep wrote this file."""
+
+    code = "TK-VERSION"
+
+
+class OtherFormatError(FormatError):
+    """The file is of another format, which the message names."""
+
+    code = "TK-OTHER"
+
+
+class TrustError(LoadError):
+    """The file needs classes or functions that the caller did not open."""
+
+    code = "TK-TRUST"
+
+
+class ChangedClassError(LoadError):
+    """Today's class asks for attributes that the file does not have."""
+
+    code = "TK-CHANGED"
+
+
+class BindError(LoadError, ValueError):
+    """The file does not fit the target; the target was not changed."""
+
+    code = "TK-BIND"
+
+
+class KeyMissingError(LoadError, KeyError):
+    """`key=` names a part that the file does not have."""
+
+    code = "TK-KEY"
+
+
+class PartialLoadError(LoadError):
+    """Reading failed after the first write into the target.
+
+    Attributes:
+        overwritten: names of the target's tensors that no longer hold their old values.
+    """
+
+    code = "TK-PARTIAL"
+
+    def __init__(self, message: str, *, overwritten: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.overwritten = overwritten
+
+
+class PathError(TorchkeepError, OSError):
+    """The file system refused; `errno` and `filename` are set as on any OSError."""
+
+    code = "TK-IO"
+
+    def __init__(self, message: str, *, errno: int | None = None, filename: str | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+        self.filename = filename
+
+
+class NotFoundError(PathError, FileNotFoundError):
+    """There is no such file."""
+
+    code = "TK-NOT-FOUND"
+
+
+class NotAFileError(PathError):
+    """The path is a directory, a FIFO, a device or a socket."""
+
+    code = "TK-NOT-A-FILE"
+
+
+class AccessError(PathError, PermissionError):
+    """Permission denied."""
+
+    code = "TK-ACCESS"
+
+
+class ExistsError(PathError, FileExistsError):
+    """The destination exists and `overwrite=False`."""
+
+    code = "TK-EXISTS"
+
+
+class FullError(PathError):
+    """No space is left, or a quota or a file-size limit was reached."""
+
+    code = "TK-FULL"
+
+
+class TorchkeepWarning(UserWarning):
+    """A loss, a cast, or a route other than the first."""
+
+
+for _error in list(globals().values()):
+    if isinstance(_error, type) and issubclass(_error, (TorchkeepError, TorchkeepWarning)):
+        _error.__module__ = "torchkeep"  # a traceback shows the name that a caller catches

@@ -1,0 +1,37 @@
+"""Caps on everything that is read from a file, and on what we write.
+
+A reader compares every length and count with a limit before it allocates for it. The defaults admit
+any model that people train today; a service that opens strangers' files may want smaller ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds, each inclusive."""
+
+    header_nbytes: int = 100_000_000
+    """Longest header that is read; the cap of the `safetensors` library itself."""
+
+    written_header_nbytes: int = 25_000_000
+    """Longest header that is written; what the model hubs' clients accept."""
+
+    tensors: int = 2_000_000
+    nodes: int = 5_000_000
+    rank: int = 64
+    """Most dimensions of a tensor; the cap of torch's own kernels."""
+
+    numel: int = 2**48
+    """Most elements of one tensor, expanded (stride 0) dimensions counted in full."""
+
+    name_nbytes: int = 4096
+    """Longest tensor name in UTF-8."""
+
+    int_nbytes: int = 65_536
+    """Longest integer in bytes."""
+
+
+LIMITS = Limits()

@@ -1,0 +1,11 @@
+"""What the verbs return, and how it reads on a terminal. Knows Documents, and neither files nor torch."""
+
+from .file import FileReport as FileReport
+from .file import describe as describe
+from .reports import LoadReport as LoadReport
+from .reports import Need as Need
+from .reports import ObjectReport as ObjectReport
+from .reports import Route as Route
+from .reports import SaveReport as SaveReport
+from .reports import TensorInfo as TensorInfo
+from .reports import size as size

@@ -1,0 +1,325 @@
+"""What a file holds, told from its Document: for `inspect` and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..document import Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, items_of
+from .reports import Need, Route, TensorInfo, size
+
+_TEXT_LENGTH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class FileReport:
+    """What a file holds, without loading it.
+
+    Attributes:
+        path: the file.
+        kind: ``"torchkeep"`` or ``"safetensors"``.
+        nbytes: size of the file.
+        environment: versions and platform at save; {} where the file does not say.
+        metadata: strings of a plain safetensors file.
+        needs: every class and function that the file names.
+        routes: the ways to load it, and what each lacks.
+        findings: what was noticed when it was saved.
+    """
+
+    path: str
+    kind: str
+    nbytes: int
+    environment: dict[str, str]
+    metadata: dict[str, str]
+    needs: tuple[Need, ...]
+    routes: tuple[Route, ...]
+    findings: tuple[Finding, ...]
+    _document: Document = field(repr=False)
+
+    @property
+    def tensors(self) -> list[TensorInfo]:
+        """The stored tensors, in the file's order."""
+        table = self._document.tensors
+        return [
+            TensorInfo(name, table.dtypes[i], table.shapes[i], table.nbytes(i))
+            for i, name in enumerate(table.names)
+        ]
+
+    @property
+    def parameter_count(self) -> int:
+        """Elements of all parameters; of all tensors in a file without modules."""
+        return count_elements(self._document)
+
+    def tree(self, *, limit: int | None = None) -> list[str]:
+        """The object as an indented tree, one line a value.
+
+        Args:
+            limit: most lines; None for all. A last line says how many more there are.
+        """
+        lines: list[str] = []
+        rest = 0
+        for line in tree_lines(self._document):
+            if limit is None or len(lines) < limit:
+                lines.append(line)
+            else:
+                rest += 1
+        return lines + [f"... and {rest:,} more lines"] if rest else lines
+
+    def text(self, *, limit: int | None = 200) -> str:
+        """All of it as a person reads it."""
+        table = self._document.tensors
+        lines = [
+            f"{printable(self.path)}: {self.kind} file, {size(self.nbytes)}, {len(table.names):,} stored tensors"
+        ]
+        if self.environment:
+            saved = ", ".join(f"{name} {version}" for name, version in self.environment.items())
+            lines.append(f"saved with  {saved}")
+        if packages := sorted({need.package for need in self.needs if need.package}):
+            lines.append(f"packages    {', '.join(packages)}")
+        lines += [f"metadata    {printable(key)}: {printable(text)}" for key, text in self.metadata.items()]
+        lines.append("holds")
+        lines += [f"  {line}" for line in self.tree(limit=limit)]
+        if self.needs:
+            lines.append("needs")
+            lines += [f"  {need.role:9s} {printable(need.name)}" for need in self.needs]
+        lines.append("routes")
+        for route in self.routes:
+            lines.append(f"  {route.name:9s} {'open' if route.open else 'closed'}: {route.call}")
+            lines += [f"            lacks {lack}" for lack in route.lacks]
+        if self.findings:
+            lines.append("findings")
+            lines += [f"  {finding.severity}: {printable(str(finding))}" for finding in self.findings]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data, for JSON."""
+        return {
+            "path": self.path,
+            "kind": self.kind,
+            "nbytes": self.nbytes,
+            "environment": self.environment,
+            "metadata": self.metadata,
+            "parameter_count": self.parameter_count,
+            "tensors": [
+                {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "nbytes": t.nbytes}
+                for t in self.tensors
+            ],
+            "needs": [{"name": n.name, "role": n.role, "package": n.package} for n in self.needs],
+            "routes": [
+                {"name": r.name, "open": r.open, "lacks": list(r.lacks), "call": r.call} for r in self.routes
+            ],
+            "findings": [
+                {"code": f.code, "severity": f.severity, "path": f.path, "message": f.message, "hint": f.hint}
+                for f in self.findings
+            ],
+            "tree": self.tree(),
+        }
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def describe(
+    document: Document, *, path: str, kind: str, nbytes: int, metadata: dict[str, str]
+) -> FileReport:
+    """The report of a file from its Document."""
+    needs = tuple(
+        Need(name, role, info.package if (info := document.classes.get(name)) else None)
+        for name, role in document.needs()
+    )
+    return FileReport(
+        path=path,
+        kind=kind,
+        nbytes=nbytes,
+        environment=document.environment,
+        metadata=metadata,
+        needs=needs,
+        routes=tuple(_routes(document, path, needs)),
+        findings=tuple(document.findings),
+        _document=document,
+    )
+
+
+def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[Route]:
+    quoted = repr(path)
+    foreign = [need for need in needs if not need.name.startswith("torch")]
+    hooked = any(isinstance(node, Typed) and "hooks" in node.fields for node in document.nodes)
+    lacks = [
+        f"{need.name}: import it first, or classes={{{need.name!r}: {need.name.rpartition(':')[2].rpartition('.')[2]}}}"
+        for need in foreign
+    ]
+    if hooked:
+        lacks.append('the hooks that the model had: allow={"hooks"} loads it without them')
+    arguments = ", classes={...}" if foreign else ""
+    arguments += ', allow={"hooks"}' if hooked else ""
+    yield Route("structure", not lacks, tuple(lacks), f"torchkeep.load({quoted}{arguments})")
+    if document.tensors.names:
+        yield Route("weights", True, (), f"torchkeep.load_into(model, {quoted})")
+    if any(need.role == "module" for need in needs):
+        yield Route("skeleton", True, (), f"torchkeep.load({quoted}, route='skeleton')")
+
+
+def count_elements(document: Document) -> int:
+    """Elements of all parameters, each counted once; of all tensors where there are no parameters."""
+    table = document.tensors
+    counted: dict[int, int] = {}
+    rows = [row for row, flags in enumerate(table.flags) if flags & 2] or range(len(table))
+    for row in rows:
+        elements = 1
+        for length in table.shape(row):
+            elements *= length
+        counted[table.stored[row]] = max(counted.get(table.stored[row], 0), elements)
+    return sum(counted.values())
+
+
+# --- the tree ---------------------------------------------------------------------------------------
+
+
+def tree_lines(document: Document) -> Iterator[str]:
+    """One line a value, indented by depth; what was shown before is referred to by its place."""
+    places: dict[int, str] = {}
+    stack: list[tuple[int, str, str, Value]] = [(0, "", "", document.root)]
+    while stack:
+        depth, label, place, value = stack.pop()
+        prefix = "  " * depth + (f"{label}: " if label else "")
+        if isinstance(value, Ref):
+            if value.index in places:
+                yield f"{prefix}same as {places[value.index] or 'the root'}"
+                continue
+            places[value.index] = place
+            heading, inner = _heading(document, value)
+            yield prefix + heading
+            stack.extend((depth + 1, name, f"{place}{step}", child) for name, step, child in reversed(inner))
+        else:
+            yield prefix + _leaf(document, value)
+
+
+def _leaf(document: Document, value: Value) -> str:
+    if not isinstance(value, TensorRef):
+        text = printable(repr(value))
+        return text if len(text) <= _TEXT_LENGTH else text[: _TEXT_LENGTH - 3] + "..."
+    table, row = document.tensors, value.index
+    flags = table.flags[row]
+    kind = ("parameter" if flags & 1 else "frozen parameter") if flags & 2 else "tensor"
+    shape = "x".join(map(str, table.shape(row))) or "scalar"
+    viewed = f", view of {printable(table.name(row))}" if row in table.views else ""
+    return f"{kind} {table.dtype(row)} {shape}{viewed}"
+
+
+Inner = list[tuple[str, str, Value]]
+
+
+def _heading(document: Document, value: Ref) -> tuple[str, Inner]:
+    """One line for a composite, and what to show below it: label, step, value."""
+    node = document.nodes[value.index]
+    if isinstance(node, Map):
+        return f"dict of {len(node.keys)}", _entries(document, dict(zip(node.keys, node.values, strict=True)))
+    if isinstance(node, Seq):
+        short = _short(document, node)
+        if short is not None:
+            return short, []
+        items = [(f"[{i}]", f"[{i}]", item) for i, item in enumerate(node.items)]
+        return f"{node.kind} of {len(node.items)}", items
+    if isinstance(node, Opaque):
+        return f"opaque {printable(node.what)}", [
+            (name, f".{name}", child) for name, child in node.fields.items()
+        ]
+    return _typed_heading(document, node)
+
+
+def _short(document: Document, node: Seq) -> str | None:
+    """A sequence of a few scalars on one line."""
+    if any(isinstance(item, Ref | TensorRef) for item in node.items):
+        return None
+    inner = ", ".join(_leaf(document, item) for item in node.items)
+    left, right = {"list": "[]", "tuple": "()"}.get(node.kind, "{}")
+    return f"{left}{inner}{right}" if len(inner) <= _TEXT_LENGTH else None
+
+
+def _entries(document: Document, entries: dict[Value, Value]) -> Inner:
+    rows = []
+    for key, child in entries.items():
+        label = f"[{_label(document, key)}]"
+        rows.append((label, label, child))
+    return rows
+
+
+def _label(document: Document, key: Value) -> str:
+    if isinstance(key, TensorRef):
+        return printable(document.tensors.name(key.index))
+    if isinstance(key, Ref):
+        return _brief(document, key)
+    return printable(repr(key))
+
+
+def _named(document: Document, value: Value) -> Inner:
+    return [
+        (printable(str(name)), f".{printable(str(name))}", child)
+        for name, child in document.entries(value).items()
+    ]
+
+
+def _typed_heading(document: Document, node: Typed) -> tuple[str, Inner]:
+    fields = node.fields
+    if node.kind == "module":
+        inner = [
+            row for name in ("parameters", "buffers", "modules") for row in _named(document, fields.get(name))
+        ]
+        attributes = _named(document, fields.get("attributes"))
+        plain = [row for row in attributes if not isinstance(row[2], Ref | TensorRef)]
+        inner += [
+            row
+            for row in attributes
+            if isinstance(row[2], Ref | TensorRef) and not _is_small(document, row[2])
+        ]
+        told = ", ".join(f"{label}={_leaf(document, child)}" for label, _, child in plain)
+        small = ", ".join(
+            f"{label}={_brief(document, child)}"
+            for label, _, child in attributes
+            if isinstance(child, Ref) and _is_small(document, child)
+        )
+        arguments = ", ".join(filter(None, (told, small)))
+        if len(arguments) > 2 * _TEXT_LENGTH:
+            arguments = arguments[: 2 * _TEXT_LENGTH - 3] + "..."
+        mode = "" if fields["training"] else " (eval)"
+        return f"{printable(str(fields['class']))}({arguments}){mode}", inner
+    if node.kind == "object":
+        return f"{printable(str(fields['class']))} object", _named(document, fields["attributes"])
+    if node.kind == "optimizer":
+        inner = [
+            ("state", ".state", fields["state"]),
+            ("param_groups", ".param_groups", fields["param_groups"]),
+        ]
+        return f"{printable(str(fields['class']))} optimizer", inner
+    if node.kind == "OrderedDict":
+        items = items_of(document, fields["items"]) or {}
+        return f"OrderedDict of {len(items)}", _entries(document, items)
+    return f"{node.kind} {', '.join(_brief(document, value) for value in fields.values())}", []
+
+
+def _brief(document: Document, value: Value) -> str:
+    """A value in a word or two, without going into it."""
+    node = document.node(value)
+    if isinstance(node, Seq):
+        return _short(document, node) or f"{node.kind} of {len(node.items)}"
+    if isinstance(node, Map):
+        return f"dict of {len(node.keys)}"
+    if isinstance(node, Typed):
+        return printable(str(node.fields.get("name") or node.fields.get("class") or node.kind))
+    return printable(node.what) if isinstance(node, Opaque) else _leaf(document, value)
+
+
+def _is_small(document: Document, value: Value) -> bool:
+    node = document.node(value)
+    return (isinstance(node, Seq) and _short(document, node) is not None) or (
+        isinstance(node, Typed)
+        and node.kind in ("function", "class", "torch.dtype", "torch.device", "torch.Size")
+    )
+
+
+def printable(text: str) -> str:
+    """Text with control, bidirectional and surrogate characters escaped, so that a terminal stays itself."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

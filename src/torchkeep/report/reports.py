@@ -1,0 +1,168 @@
+"""What the verbs tell: typed, frozen where they are facts, and readable when printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+from ..document import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class SaveReport:
+    """What `save` wrote.
+
+    Attributes:
+        path: the file.
+        nbytes: its size.
+        findings: what was noticed: hooks that were left out, memory that was trimmed.
+    """
+
+    path: str
+    nbytes: int
+    findings: tuple[Finding, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"saved {self.path}: {size(self.nbytes)}"]
+        return "\n".join(lines + [f"  {finding.severity}: {finding}" for finding in self.findings])
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectReport:
+    """How an object came back; `report_of(obj)` gives it.
+
+    Attributes:
+        path: the file.
+        kind: what the file is: ``"torchkeep"`` or ``"safetensors"``.
+        route: ``"structure"``, ``"skeleton"``, or ``"data"`` where there was no module to rebuild.
+        mode: flags of the modules: ``"eval"``, ``"train"``, ``"saved"``.
+        device: where the tensors went.
+        cast: tensors that changed dtype: (name, saved, now).
+        findings: warnings and notes, at load; the file's own are in ``inspect(path).findings``.
+    """
+
+    path: str
+    kind: str
+    route: str
+    mode: str
+    device: str
+    cast: tuple[tuple[str, str, str], ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The findings that are more than notes, as text."""
+        return tuple(str(finding) for finding in self.findings if finding.severity != "note")
+
+    def __str__(self) -> str:
+        lines = [f"loaded {self.path} ({self.kind}) by {self.route}, on {self.device}, mode {self.mode}"]
+        lines += [f"  {finding.severity}: {finding}" for finding in self.findings]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What `load_into` did. Unpacks like torch's ``(missing_keys, unexpected_keys)``.
+
+    Attributes:
+        path: the file.
+        part: where in the file the weights were, such as ``"['model']"``; ``""`` for the whole.
+        missing_keys: names of the target that the file lacks.
+        unexpected_keys: names of the file that the target lacks.
+        mismatched: names whose shapes or dtypes do not fit: (name, in the file, in the target).
+        renamed: names of the file that stand for other names of the target.
+        cast: tensors that changed dtype on the way: (name, in the file, in the target).
+        matched: how many of the target's tensors were filled.
+        total: how many it has.
+        optimizers: for each optimizer, how its state found its parameters: ``"identity"``, ``"names"`` or
+            ``"position"``; the key is ``""`` for a target that is an optimizer by itself.
+        findings: warnings and notes.
+    """
+
+    path: str
+    part: str = ""
+    missing_keys: list[str] = field(default_factory=list)
+    unexpected_keys: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, str, str]] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
+    cast: list[tuple[str, str, str]] = field(default_factory=list)
+    matched: int = 0
+    total: int = 0
+    optimizers: dict[str, str] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+    def __iter__(self) -> Iterator[list[str]]:
+        yield self.missing_keys
+        yield self.unexpected_keys
+
+    @property
+    def coverage(self) -> float:
+        """Share of the target's tensors that were filled, from 0 to 1."""
+        return self.matched / self.total if self.total else 1.0
+
+    def __str__(self) -> str:
+        part = f" at {self.part}" if self.part else ""
+        lines = [f"loaded {self.matched} of {self.total} tensors from {self.path}{part}"]
+        for label, names in (("missing", self.missing_keys), ("unexpected", self.unexpected_keys)):
+            lines += [f"  {label}: {name}" for name in names]
+        lines += [
+            f"  mismatched: {name}: file {ours}, target {theirs}" for name, ours, theirs in self.mismatched
+        ]
+        lines += [f"  cast: {name}: {saved} to {now}" for name, saved, now in self.cast]
+        lines += [f"  renamed: {old} to {new}" for old, new in self.renamed.items()]
+        lines += [f"  optimizer {key}: state matched by {how}" for key, how in self.optimizers.items()]
+        lines += [f"  {finding.severity}: {finding}" for finding in self.findings]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A class or function that a file names.
+
+    Attributes:
+        name: ``"module:qualname"``.
+        role: ``"module"``, ``"optimizer"``, ``"object"``, ``"function"``, ``"class"`` or ``"custom"``.
+        package: the package that defined it at save, as ``"name version"``, or None.
+    """
+
+    name: str
+    role: str
+    package: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to load a file.
+
+    Attributes:
+        name: ``"structure"``, ``"weights"``, ``"skeleton"``.
+        open: whether nothing is lacking as far as the file tells.
+        lacks: what is lacking.
+        call: the call that takes this route.
+    """
+
+    name: str
+    open: bool
+    lacks: tuple[str, ...]
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A stored tensor: name, dtype, shape and size in bytes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+def size(nbytes: int) -> str:
+    """Bytes as a person reads them."""
+    amount = float(nbytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    raise AssertionError("unreachable")

@@ -1,0 +1,17 @@
+"""Bytes of local files: read by span into memory that the caller owns, written whole or not at all.
+
+This room knows descriptors, spans, buffers and digests. It refuses to know what the bytes mean: no tensor,
+no header, no file format, no torch. A name that it is given is only ever quoted in a message.
+
+    source      one open file: spans read into buffers, their digests checked
+    staged      one new file: written beside its destination, then put in its place in one step
+    vectors     the shape that both share: spans, buffers, and what is left of a batch
+    failures    an OSError, told as one of torchkeep's errors
+"""
+
+from .source import Read as Read
+from .source import Source as Source
+from .source import open_source as open_source
+from .staged import Staged as Staged
+from .staged import stage as stage
+from .vectors import Span as Span

@@ -1,0 +1,260 @@
+"""One open file: spans of it read into buffers that the caller owns, their digests checked in passing."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from xxhash import xxh3_64, xxh3_64_intdigest
+
+from ..errors import DigestError, FormatError
+from .failures import expect_regular, path_text, typed
+from .vectors import MAX_VECTORS, Span, as_bytes, optional_flags, pieces, remaining
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_HAVE_PREADV = hasattr(os, "preadv")
+
+_UNCHANGED = "nothing was read"
+_RUN_NBYTES = 8 << 20
+"""Bytes read between two digests: many enough for the disk, few enough to be still in a cache."""
+_MAX_GAP = 4096
+"""Bytes between two spans that are cheaper to read and drop than a second call is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A span, the writable buffer of the same size that it fills, and the digest that it must have.
+
+    `buffer` is any contiguous writable buffer: a bytearray, a memoryview, a ctypes array. `digest` is the
+    xxh3_64 of the bytes, or None where there is none to check. `name` is for messages.
+    """
+
+    span: Span
+    buffer: WriteableBuffer
+    digest: int | None
+    name: str
+
+
+class Source:
+    """A regular file, opened once. Everything is read through one descriptor, so a file that is replaced
+    meanwhile is still read as it was.
+
+    Attributes:
+        path: the path as it was given.
+        nbytes: the size when it was opened. No span may reach past it.
+    """
+
+    __slots__ = ("_file", "nbytes", "path")
+
+    def __init__(self, file: io.FileIO, path: str, nbytes: int) -> None:
+        self._file = file
+        self.path = path
+        self.nbytes = nbytes
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def fileno(self) -> int:
+        """The one descriptor, for a caller that maps the file."""
+        return self._file.fileno()
+
+    def read(self, span: Span) -> bytes:
+        """Exactly the bytes of `span`."""
+        self._expect_inside(span, "the read")
+        buffer = bytearray(span.nbytes)
+        self._fill([buffer], span)
+        return bytes(buffer)
+
+    def read_into(self, reads: Sequence[Read], *, started: list[int] | None = None) -> None:
+        """Fill each buffer from its span, then check its digest.
+
+        The order is that of the file. Neighbours share a call, and small gaps between them are read and
+        dropped. All spans are checked against the size of the file before the first byte moves; after
+        that, `started` receives the index of each read before its buffer may change, so that a caller can
+        tell what an error overwrote. The first bad digest ends it.
+        """
+        for read in reads:
+            self._expect_inside(read.span, read.name)
+            if memoryview(read.buffer).nbytes != read.span.nbytes:
+                raise ValueError(
+                    f"the buffer of {read.name!r} is not of the {read.span.nbytes} bytes of its span"
+                )
+        for run in _runs([read.span for read in reads]):
+            if started is not None:
+                started.extend(run)
+            self._fill_run([reads[index] for index in run])
+
+    def check(self, parts: Iterable[tuple[Span, int, str]]) -> None:
+        """Raise the first `damaged` of `parts`: (span, digest, name) each."""
+        for error in self.damaged(parts):
+            raise error
+
+    def damaged(self, parts: Iterable[tuple[Span, int, str]]) -> Iterator[DigestError]:
+        """One error for each part whose bytes have another digest, in the order of the file.
+
+        The bytes pass through one bounded buffer and are not kept. A span that the file does not have, or
+        a failing disk, is raised: it says nothing about the digest.
+        """
+        parts = list(parts)
+        for span, _, name in parts:
+            self._expect_inside(span, name)
+        spans = [span for span, _, _ in parts]
+        bounce = memoryview(bytearray(min(_RUN_NBYTES, self.nbytes)))
+        for run in _runs(spans):
+            whole = Span(spans[run[0]].offset, spans[run[-1]].end - spans[run[0]].offset)
+            if whole.nbytes <= len(bounce):
+                self._fill([bounce[: whole.nbytes]], whole)
+            for index in run:
+                span, digest, name = parts[index]
+                if whole.nbytes <= len(bounce):
+                    start = span.offset - whole.offset
+                    found = xxh3_64_intdigest(bounce[start : start + span.nbytes])
+                else:
+                    found = self._digest_through(bounce, span)
+                if found != digest:
+                    yield self._damage(span, name, saved=digest, found=found)
+
+    def _fill_run(self, run: Sequence[Read]) -> None:
+        """Fill the buffers of one run and check their digests."""
+        start = end = run[0].span.offset
+        if run[0].span.nbytes > _RUN_NBYTES:  # then it is alone
+            self._fill_long(run[0])
+            return
+        dropped = memoryview(bytearray(_MAX_GAP))
+        vectors: list[WriteableBuffer] = []
+        for read in run:
+            if read.span.offset > end:
+                vectors.append(dropped[: read.span.offset - end])
+            if read.span.nbytes:
+                vectors.append(read.buffer)
+            end = read.span.end
+        self._fill(vectors, Span(start, end - start))
+        for read in run:
+            if read.digest is not None:
+                self._expect_digest(read, xxh3_64_intdigest(read.buffer))
+
+    def _fill_long(self, read: Read) -> None:
+        hasher, offset = xxh3_64(), read.span.offset
+        for piece in pieces(as_bytes(read.buffer), _RUN_NBYTES):
+            self._fill([piece], Span(offset, piece.nbytes))
+            offset += piece.nbytes
+            if read.digest is not None:
+                hasher.update(piece)
+        if read.digest is not None:
+            self._expect_digest(read, hasher.intdigest())
+
+    def _digest_through(self, bounce: memoryview, span: Span) -> int:
+        hasher = xxh3_64()
+        for offset in range(span.offset, span.end, len(bounce)):
+            piece = bounce[: min(len(bounce), span.end - offset)]
+            self._fill([piece], Span(offset, piece.nbytes))
+            hasher.update(piece)
+        return hasher.intdigest()
+
+    def _fill(self, vectors: Sequence[WriteableBuffer], span: Span) -> None:
+        """Fill `vectors`, one after another, from `span`, which is as long as they are together."""
+        with typed(
+            self.path, doing=f"cannot read {span} of {self.path!r}", unchanged="the file was only read"
+        ):
+            move = self._preadv if _HAVE_PREADV else self._readinto
+            offset, rest = span.offset, vectors
+            while offset < span.end:
+                moved = move(rest, offset)
+                if not moved:
+                    raise FormatError(
+                        f"{self.path!r} was truncated while reading: it ends at byte {offset}, and {span} "
+                        "were asked for. Another program changes it; load a copy that nothing writes to."
+                    )
+                offset += moved
+                if offset < span.end:
+                    rest = remaining(rest, moved)
+
+    def _preadv(self, vectors: Sequence[WriteableBuffer], offset: int) -> int:
+        return os.preadv(self._file.fileno(), vectors, offset)
+
+    def _readinto(self, vectors: Sequence[WriteableBuffer], offset: int) -> int:
+        self._file.seek(offset)
+        total = 0
+        for vector in vectors:
+            moved = self._file.readinto(vector) or 0
+            total += moved
+            if moved < memoryview(vector).nbytes:
+                break
+        return total
+
+    def _expect_inside(self, span: Span, name: str) -> None:
+        if not 0 <= span.offset <= span.end <= self.nbytes:
+            raise FormatError(
+                f"{name!r} is truncated: {span} are outside {self.path!r}, which has {self.nbytes} bytes; "
+                f"{_UNCHANGED}. Copy or download the file again."
+            )
+
+    def _expect_digest(self, read: Read, found: int) -> None:
+        if read.digest is not None and found != read.digest:
+            raise self._damage(read.span, read.name, saved=read.digest, found=found)
+
+    def _damage(self, span: Span, name: str, *, saved: int, found: int) -> DigestError:
+        return DigestError(
+            f"{name!r} is damaged: {span} of {self.path!r} have the digest {found:016x}, and were saved with "
+            f"{saved:016x}. The file was only read; copy or download it again."
+        )
+
+
+def open_source(path: str | os.PathLike[str]) -> Source:
+    """Open a regular file for reading, without ever waiting for one that isn't.
+
+    O_NONBLOCK keeps a FIFO from blocking and means nothing to a regular file; fstat then judges what was
+    opened, not what the path may name a moment later.
+    """
+    text = path_text(path, unchanged=_UNCHANGED)
+    flags = os.O_RDONLY | optional_flags("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY")
+    with typed(text, doing=f"cannot open {text!r}", unchanged=_UNCHANGED):
+        try:
+            fd = os.open(text, flags)
+        except OSError:
+            if os.path.exists(text):  # a socket, or a directory on Windows: say so, not why open failed
+                expect_regular(os.stat(text).st_mode, text, unchanged=_UNCHANGED)
+            raise
+        try:
+            state = os.fstat(fd)
+            expect_regular(state.st_mode, text, unchanged=_UNCHANGED)
+            return Source(io.FileIO(fd), text, state.st_size)
+        except BaseException:
+            os.close(fd)
+            raise
+
+
+def _runs(spans: Sequence[Span]) -> Iterator[list[int]]:
+    """Group spans, by their indexes and in the order of the file, into what one call can read.
+
+    A run is at most `_RUN_NBYTES` long, unless it is one longer span. A gap before each buffer may take
+    a vector of its own, hence half of MAX_VECTORS.
+    """
+    run: list[int] = []
+    start = end = 0
+    for index in sorted(range(len(spans)), key=lambda index: spans[index].offset):
+        span = spans[index]
+        joins = 0 <= span.offset - end <= _MAX_GAP and span.end - start <= _RUN_NBYTES
+        if run and not (joins and len(run) < MAX_VECTORS // 2):
+            yield run
+            run = []
+        if not run:
+            start = span.offset
+        run.append(index)
+        end = span.end
+    if run:
+        yield run

@@ -1,0 +1,29 @@
+"""Python objects <-> Document. The only room, beside programs, that imports torch.
+
+This room knows objects, classes and memory. It refuses to know what a file looks like or where a byte
+lies: it is handed a Document, and gives or takes buffers for the tensors' bytes.
+"""
+
+from . import codecs as _codecs
+from . import modules as _modules
+from .audit import Audit as Audit
+from .audit import audit as audit
+from .build import Built as Built
+from .build import build as build
+from .encode import Encoded as Encoded
+from .encode import encode as encode
+from .finish import cast_findings as cast_findings
+from .finish import device_of as device_of
+from .finish import optimizer_rows as optimizer_rows
+from .finish import remember_report as remember_report
+from .finish import report_of as report_of
+from .finish import require_floating as require_floating
+from .finish import route_taken as route_taken
+from .finish import set_mode as set_mode
+from .memory import allocate as allocate
+from .memory import tensors as tensors
+from .registry import ModuleState as ModuleState
+from .registry import register as register
+from .standins import Record as Record
+from .standins import Skeleton as Skeleton
+from .trust import Resolver as Resolver

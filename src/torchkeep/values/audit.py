@@ -1,0 +1,317 @@
+"""Before any tensor byte moves: does every class open, and does what the file holds suit it?
+
+The audit walks the part of the Document that was asked for, opens every name through a `Resolver`, and
+collects everything that is wrong into one error.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..document import ROLES, Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, children
+from ..errors import ChangedClassError, LoadError, TrustError
+from . import sources, torch_table
+from .registry import Registration, class_name, registration
+from .trust import Closed, Opened, Resolver, last_name
+
+
+@dataclass(slots=True)
+class Audit:
+    """What a build may use.
+
+    Attributes:
+        opened: for each (name, role) that the part needs, what it opened to. What is absent is stood
+            in for: a module by a Skeleton, all else by a Record.
+        findings: changes and losses to report.
+    """
+
+    opened: dict[tuple[str, str], Opened] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+    def of(self, node: Typed) -> Any:
+        """The class or function that a node names, or None where it is to be stood in for."""
+        found = self.opened.get(_key(node))
+        return found.obj if found else None
+
+
+def _key(node: Typed) -> tuple[str, str]:
+    name = node.fields["name"] if node.kind in ("function", "class") else node.fields["class"]
+    return str(name), ROLES[node.kind]
+
+
+def audit(
+    document: Document,
+    start: Value,
+    resolver: Resolver,
+    *,
+    path: str,
+    skeleton: bool = False,
+    allow: Iterable[str] = (),
+) -> Audit:
+    """Open every name that `start` leads to, and hold every module against its class.
+
+    Args:
+        document: a checked Document.
+        start: the part that is to be built.
+        resolver: what the caller allowed.
+        path: the file, for messages.
+        skeleton: whether what does not open is stood in for.
+        allow: losses that are accepted: ``"hooks"``, ``"changed"``.
+
+    Raises:
+        TrustError: names that do not open, all of them, with the call that opens each.
+        ChangedClassError: today's classes assign attributes that the file lacks.
+        LoadError: hooks that the file could not hold, attributes that would hide a method, nodes that
+            can only be described.
+    """
+    allowed = frozenset(allow)
+    result = Audit()
+    positions, _ = document.reachable(start)
+    nodes = [(i, document.nodes[i]) for i in positions]
+    typed = [(i, node) for i, node in nodes if isinstance(node, Typed) and node.kind in ROLES]
+    holders = _holders(document, positions)
+    lasts = Counter(last_name(name) for name in {_key(node)[0] for _, node in typed})
+    closed: dict[tuple[str, str], Closed] = {}
+    for i, node in typed:
+        key = _key(node)
+        if key in result.opened and node.kind != "object":
+            continue
+        found = resolver.resolve(key[0], key[1], holders=holders.get(i, frozenset()), lasts=lasts)  # type: ignore[arg-type]
+        if isinstance(found, Opened):
+            result.opened[key] = found
+        elif key[1] == "object" and key not in closed:
+            closed[key] = found
+            result.findings.append(_record_finding(found))
+        elif key[1] != "object":
+            closed[key] = found
+    for key in [key for key in closed if key[1] == "object"]:
+        result.opened.pop(key, None)  # held by its own package in one place and by nobody in another
+    refused = [found for found in closed.values() if found.role != "object"]
+    if refused and not skeleton:
+        raise TrustError(_trust_message(path, refused))
+    for i, node in nodes:
+        if isinstance(node, Opaque):
+            raise LoadError(
+                f"{path}: node {i} is {node.what}, which can be shown but not built. Nothing was loaded."
+            )
+        if isinstance(node, Typed) and node.kind == "module":
+            _check_module(document, node, result, allowed, path)
+        elif isinstance(node, Typed) and node.kind == "method" and not skeleton:
+            _check_method(document, node, result, path)
+    _check_changes(document, typed, result, allowed, path)
+    return result
+
+
+# --- who holds whom ---------------------------------------------------------------------------------
+
+
+def _holders(document: Document, positions: list[int]) -> dict[int, frozenset[str]]:
+    """For each plain object, the top-level packages of the modules that hold it.
+
+    A module holds what its attributes lead to, up to the next module.
+    """
+    found: dict[int, set[str]] = {}
+    for position in positions:
+        node = document.nodes[position]
+        if not (isinstance(node, Typed) and node.kind == "module"):
+            continue
+        package = str(node.fields["class"]).partition(":")[0].partition(".")[0]
+        stack: list[TensorRef | Ref] = [v for v in [node.fields.get("attributes")] if isinstance(v, Ref)]
+        seen: set[int] = set()
+        while stack:
+            value = stack.pop()
+            if not isinstance(value, Ref) or value.index in seen:
+                continue
+            seen.add(value.index)
+            held = document.nodes[value.index]
+            if isinstance(held, Typed) and held.kind == "module":
+                continue
+            if isinstance(held, Typed) and held.kind == "object":
+                found.setdefault(value.index, set()).add(package)
+            stack.extend(children(held))
+    return {position: frozenset(packages) for position, packages in found.items()}
+
+
+# --- what a class has to say ------------------------------------------------------------------------
+
+
+def _check_module(document: Document, node: Typed, result: Audit, allowed: frozenset[str], path: str) -> None:
+    cls = result.of(node)
+    name = node.fields["class"]
+    if hooks := document.texts(node.fields.get("hooks")):
+        if "hooks" not in allowed:
+            raise LoadError(
+                f"{path}: {name} had a {' and a '.join(hooks)} when it was saved, and hooks are code, which no "
+                'file holds. Nothing was loaded. Pass allow={"hooks"} to load it without, and register them again.'
+            )
+        result.findings.append(
+            Finding("hooks", "warning", "", f"{name} came back without its {', '.join(hooks)}.")
+        )
+    if cls is None:
+        return
+    for attribute, value in document.entries(node.fields.get("attributes")).items():
+        base = owner_of(cls, str(attribute))
+        if base is not None and callable(vars(base)[str(attribute)]) and _may_be_callable(document, value):
+            raise LoadError(
+                f"{path}: the attribute {attribute!r} of {name} would hide a method of its class. Nothing was loaded."
+            )
+    opened = result.opened[_key(node)]
+    setstate = owner_of(cls, "__setstate__")
+    if opened.how == "imported" and setstate is not None and torch_table.name_of(setstate) is None:
+        raise TrustError(
+            f"{path}: {name} has its own __setstate__ ({class_name(setstate)}), which runs only for a class that "
+            f"you name. Nothing was loaded. Pass classes=[{cls.__name__}]."
+        )
+
+
+def owner_of(cls: type, name: str) -> type | None:
+    """The class of the MRO that `name` resolves to, `object` left out."""
+    return next((base for base in cls.__mro__ if base is not object and name in vars(base)), None)
+
+
+def _may_be_callable(document: Document, value: Value) -> bool:
+    node = document.node(value)
+    return isinstance(node, Typed) and node.kind not in _DATA_KINDS
+
+
+_DATA_KINDS = frozenset({"OrderedDict", "torch.Size", "torch.dtype", "torch.device", "bytes", "str"})
+
+
+def _check_method(document: Document, node: Typed, result: Audit, path: str) -> None:
+    """A bound method comes back only from a class that the caller named."""
+    owner = document.node(node.fields["self"])
+    assert isinstance(owner, Typed)
+    name, method = owner.fields["class"], str(node.fields["name"])
+    opened = result.opened.get(_key(owner))
+    found = None
+    if opened is not None and (base := owner_of(opened.obj, method)) is not None:
+        found = vars(base)[method]
+    if (
+        opened is None
+        or opened.how != "named"
+        or not isinstance(found, types.FunctionType)
+        or method.startswith("__")
+    ):
+        raise TrustError(
+            f"{path}: a method {method!r} of {name} was saved as a value; methods come back only from a class that "
+            f"you name. Nothing was loaded. Pass classes={{{str(name)!r}: {last_name(str(name))}}}."
+        )
+
+
+def _check_changes(
+    document: Document, typed: list[tuple[int, Typed]], result: Audit, allowed: frozenset[str], path: str
+) -> None:
+    """Classes whose source is not what it was: a warning, or an error where attributes are missing."""
+    lacking: dict[str, tuple[type, list[str]]] = {}
+    for name in {_key(node)[0] for _, node in typed if node.kind in ("module", "object")}:
+        info = document.classes.get(name)
+        opened = result.opened.get((name, "module")) or result.opened.get((name, "object"))
+        if info is None or opened is None or not isinstance(opened.obj, type):
+            continue
+        cls = opened.obj
+        known = registration(cls)
+        version = known.version if known else 1
+        if info.version > version:
+            raise ChangedClassError(
+                f"{path}: {name} was saved at version {info.version}, and {class_name(cls)} is at {version} here. "
+                "Nothing was loaded. Load it with the newer code, or register the version and its migrations."
+            )
+        missing_steps = [n for n in range(info.version, version) if known and n not in known.migrations]
+        if missing_steps and issubclass(cls, torch.nn.Module):
+            raise ChangedClassError(
+                f"{path}: {name} was saved at version {info.version}; {class_name(cls)} is at {version} and has no "
+                f"migration from {missing_steps}. Nothing was loaded. Register them: torchkeep.register("
+                f"{cls.__name__}, version={version}, migrations={{{missing_steps[0]}: ...}})."
+            )
+        digest = sources.digest(cls)
+        if digest == info.digest or digest is None or info.digest is None:
+            continue
+        migrated = info.version < version
+        if not migrated and "changed" not in allowed:
+            assigned = sources.assigned_by_init(cls)
+            for _, node in typed:
+                if _key(node)[0] == name and (absent := sorted(assigned - _names(document, node))):
+                    lacking[name] = (cls, absent)
+        result.findings.append(_changed_finding(name, cls, info.package, known if migrated else None))
+    if lacking:
+        raise ChangedClassError(_changed_message(path, lacking))
+
+
+def _names(document: Document, node: Typed) -> frozenset[str]:
+    """Every attribute that a module or object has in the file."""
+    return frozenset(
+        str(name)
+        for field_name in ("attributes", "parameters", "buffers", "modules")
+        for name in document.entries(node.fields.get(field_name))
+    ) | {"training"}
+
+
+# --- what people read -------------------------------------------------------------------------------
+
+
+def _trust_message(path: str, refused: list[Closed]) -> str:
+    lines = [f"{path}: {len(refused)} of the names that the file needs did not open. Nothing was loaded."]
+    lines += [f"  {c.name} ({c.role}) {c.reason}; to open it: {c.mend()}" for c in refused]
+    names = sorted({c.name for c in refused if c.role == "module"})
+    lines.append("Routes to this file:")
+    lines.append(f"  structure  the whole model: torchkeep.load({path!r}, {_classes_argument(refused)})")
+    lines.append(f"  weights    into a model that you build: torchkeep.load_into(model, {path!r})")
+    if names:
+        lines.append(
+            f"  skeleton   the module tree with its weights, not runnable: torchkeep.load({path!r}, route='skeleton')"
+        )
+    return "\n".join(lines)
+
+
+def _classes_argument(refused: list[Closed]) -> str:
+    pairs = ", ".join(f"{c.name!r}: {last_name(c.name)}" for c in refused if c.way != "none")
+    return f"classes={{{pairs}}}" if pairs else "... cannot open: see above)"
+
+
+def _record_finding(closed: Closed) -> Finding:
+    return Finding(
+        "record",
+        "warning",
+        "",
+        f"objects of {closed.name} came back as inert Records: it {closed.reason}.",
+        f"To have them back as they were, pass {closed.mend()}.",
+    )
+
+
+def _changed_finding(name: str, cls: type, package: str | None, known: Registration | None) -> Finding:
+    now = class_name(cls)
+    what = (
+        f"the source of {name} changed since the file was saved"
+        if now == name
+        else f"{name} is {now} here, and its source changed"
+    )
+    saved = f" (saved with {package})" if package else ""
+    done = f"; migrated to version {known.version}" if known else ""
+    return Finding("changed-class", "note" if known else "warning", "", f"{what}{saved}{done}.")
+
+
+def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]]) -> str:
+    lines = [f"{path}: classes changed since the file was saved. Nothing was loaded."]
+    for name, (cls, absent) in lacking.items():
+        sets = "; ".join(f"state.attributes[{one!r}] = ..." for one in absent)
+        lines.append(
+            f"  {class_name(cls)}.__init__ now assigns {', '.join(absent)}, which the file does not have"
+        )
+        if issubclass(cls, torch.nn.Module):
+            lines.append("  Register how an older model gets them, and load again:")
+            lines.append(f"    def migrate(state):  # {sets}")
+            lines.append("        ...")
+            version = max(2, (registration(cls).version if registration(cls) else 1) + 1)  # type: ignore[union-attr]
+            lines.append(
+                f"    torchkeep.register({cls.__name__}, version={version}, migrations={{{version - 1}: migrate}})"
+            )
+        if name != class_name(cls):
+            lines.append(f"  (the file calls it {name})")
+    lines.append('Or pass allow={"changed"} to load it without them.')
+    return "\n".join(lines)

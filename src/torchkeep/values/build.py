@@ -1,0 +1,309 @@
+"""Document -> Python objects, by state and never by calling what a file says.
+
+One walk, depth first, without recursion. A mutable object gets its shell when the walk enters it and its
+contents when the walk leaves it, so cycles close by themselves; an immutable one is made when the walk
+leaves it, from children that are already there.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..document import Document, Finding, Map, Ref, Seq, TensorRef, Typed, Value, children
+from ..errors import FormatError, LoadError
+from .audit import Audit, owner_of
+from .pack import buffer_of
+from .registry import ModuleState, registration
+from .standins import Record, Skeleton
+
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What was put together, and every module in it, outermost first."""
+
+    obj: Any
+    modules: list[torch.nn.Module]
+
+
+def build(document: Document, start: Value, tensors: Mapping[int, torch.Tensor], audit: Audit) -> Built:
+    """Put together what `start` leads to.
+
+    Args:
+        document: a checked Document.
+        start: the part that is wanted.
+        tensors: its tensors, by row of the table.
+        audit: what an audit of this part opened.
+
+    Raises:
+        FormatError: the nodes describe what cannot exist, such as a tuple that holds itself.
+        LoadError: a migration or a `__setstate__` raised.
+    """
+    builder = _Builder(document, tensors, audit)
+    obj = builder.build(start)
+    return Built(obj, [made for made in builder.made.values() if isinstance(made, torch.nn.Module)])
+
+
+@dataclass(slots=True)
+class _Builder:
+    document: Document
+    tensors: Mapping[int, torch.Tensor]
+    audit: Audit
+    made: dict[int, Any] = field(default_factory=dict)
+
+    def build(self, start: Value) -> Any:
+        document = self.document
+        entered: set[int] = set()
+        late: list[int] = []
+        stack: list[tuple[TensorRef | Ref, bool]] = []
+        if isinstance(start, TensorRef | Ref):
+            stack.append((start, False))
+        while stack:
+            value, leaving = stack.pop()
+            if isinstance(value, TensorRef):
+                self._set_attributes(value.index, stack, leaving)
+                continue
+            position = value.index
+            if leaving:
+                if not self._finish(position):
+                    late.append(position)
+                continue
+            if position in entered:
+                continue
+            entered.add(position)
+            node = document.nodes[position]
+            if (shell := self._shell(node)) is not _MISSING:
+                self.made[position] = shell
+            stack.append((value, True))
+            stack.extend((child, False) for child in reversed(children(node)) if not self._is_done(child))
+        for position in late:
+            if not self._finish(position):
+                raise FormatError(f"node {position} of the document holds itself", clause="V-4")
+        return self._value(start)
+
+    def _is_done(self, child: TensorRef | Ref) -> bool:
+        return isinstance(child, TensorRef) and child.index not in self.document.tensors.attributes
+
+    def _set_attributes(self, row: int, stack: list[tuple[TensorRef | Ref, bool]], leaving: bool) -> None:
+        """Python attributes of a tensor, which may lead back to it."""
+        attributes = self.document.tensors.attributes.get(row)
+        if not isinstance(attributes, Ref):
+            return
+        if leaving:
+            vars(self.tensors[row]).update(self._value(attributes))
+        elif attributes.index not in self.made:
+            stack.append((TensorRef(row), True))
+            stack.append((attributes, False))
+
+    def _value(self, value: Value) -> Any:
+        if isinstance(value, TensorRef):
+            return self.tensors[value.index]
+        if isinstance(value, Ref):
+            return self.made[value.index]
+        return value
+
+    def _shell(self, node: object) -> Any:
+        """The empty object of a mutable node; _MISSING for an immutable one."""
+        if isinstance(node, Map):
+            return {}
+        if isinstance(node, Seq):
+            return [] if node.kind == "list" else set() if node.kind == "set" else _MISSING
+        assert isinstance(node, Typed)
+        if node.kind == "OrderedDict":
+            return OrderedDict()
+        if node.kind in ("module", "object", "optimizer"):
+            cls = self.audit.of(node)
+            if cls is None:
+                cls = Skeleton if node.kind == "module" else Record
+            return object.__new__(cls)
+        return _MISSING
+
+    def _finish(self, position: int) -> bool:
+        """Fill or make the object of a node; False where a child is not there yet."""
+        node = self.document.nodes[position]
+        if any(isinstance(child, Ref) and child.index not in self.made for child in children(node)):
+            return False
+        shell = self.made.get(position, _MISSING)
+        try:
+            if isinstance(node, Map):
+                shell.update(zip(map(self._value, node.keys), map(self._value, node.values), strict=True))
+                if len(shell) != len(node.keys):
+                    raise FormatError("a key stands twice in a map", clause="V-3")
+            elif isinstance(node, Seq):
+                self._finish_sequence(node, position, shell)
+            elif isinstance(node, Typed):
+                fields = {name: self._value(value) for name, value in node.fields.items()}
+                if shell is _MISSING:
+                    self.made[position] = self._immutable(node, fields)
+                else:
+                    _FILL[node.kind](self, node, shell, fields)
+        except LoadError:
+            raise
+        except Exception as error:
+            what = node.fields.get("class", node.kind) if isinstance(node, Typed) else type(node).__name__
+            raise LoadError(
+                f"{what} could not be put together: {type(error).__name__}: {error}. Nothing was loaded."
+            ) from error
+        return True
+
+    def _finish_sequence(self, node: Seq, position: int, shell: Any) -> None:
+        items = [self._value(item) for item in node.items]
+        if node.kind == "list":
+            shell.extend(items)
+        elif node.kind == "set":
+            shell.update(items)
+        else:
+            shell = self.made[position] = tuple(items) if node.kind == "tuple" else frozenset(items)
+        if len(shell) != len(items):
+            raise FormatError("an element stands twice in a set", clause="V-3")
+
+    # --- immutable kinds ---
+
+    def _immutable(self, node: Typed, fields: dict[str, Any]) -> Any:
+        if node.kind in ("function", "class"):
+            found = self.audit.of(node)
+            return Record(str(node.fields["name"]), {}) if found is None else found
+        if node.kind == "custom":
+            cls = self.audit.of(node)
+            known = registration(cls) if cls is not None else None
+            if known is None or known.decode is None:
+                return Record(str(node.fields["class"]), {"state": fields["state"]})
+            return known.decode(fields["state"])
+        return _IMMUTABLE[node.kind](fields)
+
+    # --- mutable kinds ---
+
+    def _fill_ordered_dict(self, node: Typed, shell: OrderedDict[Any, Any], fields: dict[str, Any]) -> None:
+        shell.update(fields["items"])
+        vars(shell).update(fields.get("attributes", {}))
+
+    def _fill_object(self, node: Typed, shell: Any, fields: dict[str, Any]) -> None:
+        if isinstance(shell, Record):
+            Record.__init__(shell, str(node.fields["class"]), fields["attributes"])
+            return
+        self._set_state(shell, dict(fields["attributes"]))
+
+    def _fill_module(self, node: Typed, shell: torch.nn.Module, fields: dict[str, Any]) -> None:
+        state = ModuleState(
+            attributes=dict(fields.get("attributes", {})),
+            parameters=dict(fields.get("parameters", {})),
+            buffers=dict(fields.get("buffers", {})),
+            modules=dict(fields.get("modules", {})),
+            non_persistent=set(fields.get("non_persistent", ())),
+        )
+        if isinstance(shell, Skeleton):
+            state.attributes["(class)"] = node.fields["class"]
+        else:
+            self._migrate(node, type(shell), state)
+        whole = vars(torch.nn.Module()) | {
+            "training": fields["training"],
+            "_parameters": state.parameters,
+            "_buffers": state.buffers,
+            "_modules": state.modules,
+            "_non_persistent_buffers_set": state.non_persistent,
+        }
+        self._set_state(shell, whole | state.attributes)
+        if "extra_state" in fields and not isinstance(shell, Skeleton):
+            self._set_extra_state(node, shell, fields["extra_state"])
+
+    def _migrate(self, node: Typed, cls: type, state: ModuleState) -> None:
+        name = str(node.fields["class"])
+        info, known = self.document.classes.get(name), registration(cls)
+        if info is None or known is None:
+            return
+        for version in range(info.version, known.version):
+            try:
+                known.migrations[version](state)
+            except Exception as error:
+                raise LoadError(
+                    f"the migration of {name} from version {version} raised {type(error).__name__}: {error}. "
+                    "Nothing was loaded."
+                ) from error
+
+    def _set_extra_state(self, node: Typed, module: torch.nn.Module, extra: Any) -> None:
+        """Hand the extra state back, to a method of torch's or of a class that the caller named."""
+        owner = owner_of(type(module), "set_extra_state")
+        if owner is None or owner is torch.nn.Module:
+            return
+        opened = self.audit.opened[str(node.fields["class"]), "module"]
+        if opened.how == "imported":
+            name = type(module).__name__
+            message = f"the extra state of {node.fields['class']} was not handed to its set_extra_state."
+            self.audit.findings.append(
+                Finding("extra-state", "warning", "", message, f"To run it, pass classes=[{name}].")
+            )
+            return
+        module.set_extra_state(extra)
+
+    def _fill_optimizer(self, node: Typed, shell: Any, fields: dict[str, Any]) -> None:
+        if isinstance(shell, Record):
+            Record.__init__(shell, str(node.fields["class"]), fields)
+            return
+        state: defaultdict[Any, Any] = defaultdict(dict, fields["state"])
+        attributes = dict(fields.get("attributes", {}))
+        owned = {"defaults": fields["defaults"], "state": state, "param_groups": fields["param_groups"]}
+        shell.__setstate__(attributes | owned)
+
+    def _set_state(self, shell: Any, state: dict[str, Any]) -> None:
+        """Write the state into `__dict__`, through `__setstate__` where the audit found one that may run."""
+        if owner_of(type(shell), "__setstate__") is not None:
+            shell.__setstate__(state)
+        else:
+            vars(shell).update(state)
+
+
+_FILL: dict[str, Callable[[_Builder, Typed, Any, dict[str, Any]], None]] = {
+    "OrderedDict": _Builder._fill_ordered_dict,
+    "object": _Builder._fill_object,
+    "module": _Builder._fill_module,
+    "optimizer": _Builder._fill_optimizer,
+}
+
+
+def _dtype(fields: dict[str, Any]) -> torch.dtype:
+    found = vars(torch).get(fields["name"])
+    if not isinstance(found, torch.dtype):
+        raise LoadError(f"torch {torch.__version__} has no dtype {fields['name']!r}. Nothing was loaded.")
+    return found
+
+
+def _bytes(fields: dict[str, Any]) -> bytes:
+    tensor = fields["data"]
+    if tensor.dtype != torch.uint8 or tensor.dim() != 1:
+        raise FormatError("long bytes are not kept as bytes", clause="V-5")
+    return bytes(buffer_of(tensor))
+
+
+def _method(fields: dict[str, Any]) -> Any:
+    owner, name = fields["self"], fields["name"]
+    if isinstance(owner, Skeleton):
+        return Record(f"method {name}", {})
+    base = owner_of(type(owner), name)
+    assert base is not None
+    return types.MethodType(vars(base)[name], owner)
+
+
+def _partial(fields: dict[str, Any]) -> Any:
+    function = fields["function"]
+    if not callable(function):
+        return Record("functools.partial", fields)
+    return functools.partial(function, *fields["args"], **fields["keywords"])
+
+
+_IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "torch.Size": lambda fields: torch.Size(fields["dims"]),
+    "torch.dtype": _dtype,
+    "torch.device": lambda fields: torch.device(fields["name"]),
+    "bytes": _bytes,
+    "str": lambda fields: _bytes(fields).decode("utf-8", "surrogatepass"),
+    "method": _method,
+    "partial": _partial,
+}

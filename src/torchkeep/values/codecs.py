@@ -1,0 +1,217 @@
+"""Codecs of Python's and torch's small types. Each is shallow: the walker does the children."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections import OrderedDict
+from typing import Any
+
+import torch
+
+from . import torch_table
+from .encode import (
+    Codec,
+    Context,
+    Hidden,
+    Named,
+    Parts,
+    Step,
+    attribute,
+    codecs,
+    codecs_by_base,
+    mapping,
+    sequence,
+    typed,
+)
+from .registry import class_name, registration
+from .trust import is_plain_class
+
+
+def _sequence_codec(kind: str) -> Codec:
+    return lambda obj, context: sequence(kind, obj)
+
+
+for _kind in (list, tuple, set, frozenset):
+    codecs[_kind] = _sequence_codec(_kind.__name__)
+
+
+def _dict(obj: dict[Any, Any], context: Context) -> Parts:
+    for key in obj:
+        _require_key(key, context)
+    return mapping(obj)
+
+
+def _named(obj: Named, context: Context) -> Parts:
+    hidden = obj.hidden
+    for name in obj:
+        if not isinstance(name, str):
+            raise context.unsaveable(name, "is no name of an attribute")
+        if name.startswith("__") and name.endswith("__"):
+            raise context.unsaveable(obj[name], "has a dunder name, and attributes are data", attribute(name))
+    return mapping(dict(obj), lambda name: attribute(name, hidden=hidden))
+
+
+def _require_key(key: Any, context: Context) -> None:
+    """Keys and set elements: immutable values, and tensors, which hash by identity."""
+    pending = [key]
+    while pending:
+        current = pending.pop()
+        if type(current) in (tuple, frozenset):
+            pending.extend(current)
+        elif not isinstance(current, _KEY_TYPES) or type(current) not in _KEY_TYPES:
+            raise context.unsaveable(current, "cannot be a dict key or a set element in a file")
+
+
+_KEY_TYPES = (
+    type(None), bool, int, float, complex, str, bytes,
+    torch.Size, torch.dtype, torch.device, torch.Tensor, torch.nn.Parameter,
+)  # fmt: skip
+
+
+def _set(obj: set[Any] | frozenset[Any], context: Context) -> Parts:
+    for element in obj:
+        _require_key(element, context)
+    return sequence(type(obj).__name__, _ordered(obj))
+
+
+def _ordered(elements: set[Any] | frozenset[Any]) -> list[Any]:
+    """A set in an order that does not hang on string hashes, which differ from process to process."""
+    try:
+        return sorted(elements)
+    except TypeError:
+        return sorted(elements, key=lambda e: (type(e).__name__, repr(e)))
+
+
+def _ordered_dict(obj: OrderedDict[Any, Any], context: Context) -> Parts:
+    fields: dict[str, Any] = {"items": dict(obj)}
+    if vars(obj):
+        fields["attributes"] = Hidden(vars(obj))
+    return typed("OrderedDict", fields)
+
+
+def _bytes(obj: bytes, context: Context) -> Parts:
+    return typed("bytes", {"data": torch.frombuffer(bytearray(obj), dtype=torch.uint8)}, _BESIDE)
+
+
+def _str(obj: str, context: Context) -> Parts:
+    data = bytearray(obj.encode("utf-8", "surrogatepass"))
+    return typed("str", {"data": torch.frombuffer(data, dtype=torch.uint8)}, _BESIDE)
+
+
+_BESIDE = {"data": Step(hidden=True)}
+"""Text and bytes too long for the header lie beside it, as a tensor that no state_dict has."""
+
+
+def _dtype(obj: torch.dtype, context: Context) -> Parts:
+    return typed("torch.dtype", {"name": str(obj).removeprefix("torch.")})
+
+
+def _device(obj: torch.device, context: Context) -> Parts:
+    return typed("torch.device", {"name": str(obj)})
+
+
+def _size(obj: torch.Size, context: Context) -> Parts:
+    return typed("torch.Size", {"dims": tuple(obj)})
+
+
+def _class(obj: type, context: Context) -> Parts:
+    if torch_table.is_code_carrier(obj):
+        raise context.unsaveable(obj, "carries code of its own")
+    return typed("class", {"name": _reference(obj, context)})
+
+
+def _function(obj: Any, context: Context) -> Parts:
+    return typed("function", {"name": _reference(obj, context)})
+
+
+def _reference(obj: Any, context: Context) -> str:
+    """The name of a class or function that others can find under that name."""
+    if name := torch_table.name_of(obj):
+        return name
+    module_name, qualname = getattr(obj, "__module__", None), getattr(obj, "__qualname__", "")
+    if isinstance(module_name, str) and torch_table.is_torch(f"{module_name}:{qualname}"):
+        raise context.unsaveable(obj, "is not in the closed table of what a model may name from torch")
+    found: Any = sys.modules.get(module_name) if isinstance(module_name, str) else None
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if found is not obj:
+        raise context.unsaveable(
+            obj, "has no name that a file could refer to (a lambda, or a nested function)"
+        )
+    if str(module_name).partition(".")[0] in sys.stdlib_module_names and module_name != "__main__":
+        raise context.unsaveable(obj, "belongs to the standard library, which no file may name")
+    return context.remember(obj)
+
+
+def _method(obj: types.MethodType, context: Context) -> Parts:
+    owner, function = obj.__self__, obj.__func__
+    if not isinstance(owner, torch.nn.Module):
+        raise context.unsaveable(obj, "is bound to an object that is no module")
+    if getattr(type(owner), function.__name__, None) is not function:
+        raise context.unsaveable(obj, "is not a method that its object's class defines")
+    return typed("method", {"self": owner, "name": function.__name__})
+
+
+def _partial(obj: functools.partial[Any], context: Context) -> Parts:
+    if vars(obj):
+        raise context.unsaveable(obj, "is a partial with attributes of its own")
+    return typed("partial", {"function": obj.func, "args": tuple(obj.args), "keywords": Hidden(obj.keywords)})
+
+
+def _registered(obj: Any, context: Context) -> Parts:
+    known = registration(type(obj))
+    assert known is not None and known.encode is not None
+    return typed("custom", {"class": context.remember(type(obj)), "state": known.encode(obj)})
+
+
+def _plain_object(obj: Any, context: Context) -> Parts:
+    """An object of a class of the program that is a `__dict__` and nothing more, such as a config."""
+    cls = type(obj)
+    if cls.__module__.partition(".")[0] in sys.stdlib_module_names and cls.__module__ != "__main__":
+        raise context.unsaveable(obj, "has no codec")
+    if torch_table.is_torch(class_name(cls)):
+        raise context.unsaveable(obj, "has no codec")
+    if not is_plain_class(cls):
+        raise context.unsaveable(obj, "is not made of a __dict__ alone")
+    if custom := [
+        n
+        for n in ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")
+        if _overrides(cls, n)
+    ]:
+        raise context.unsaveable(obj, f"has its own {custom[0]}, which torchkeep does not run")
+    state = vars(obj)
+    if _overrides(cls, "__getstate__"):
+        state = obj.__getstate__()
+        if type(state) is not dict:
+            raise context.unsaveable(
+                obj, f"has a __getstate__ that gives a {type(state).__name__}, not a dict"
+            )
+    return typed("object", {"class": context.remember(cls), "attributes": Hidden(state)})
+
+
+def _overrides(cls: type, name: str) -> bool:
+    return getattr(cls, name, None) is not getattr(object, name, None)
+
+
+codecs.update(
+    {
+        dict: _dict,
+        Named: _named,
+        Hidden: _named,
+        set: _set,
+        frozenset: _set,
+        OrderedDict: _ordered_dict,
+        bytes: _bytes,
+        str: _str,
+        torch.dtype: _dtype,
+        torch.device: _device,
+        torch.Size: _size,
+        types.FunctionType: _function,
+        types.BuiltinFunctionType: _function,
+        types.MethodType: _method,
+        functools.partial: _partial,
+    }
+)
+codecs_by_base.update({type: _class, type(None): _registered, object: _plain_object})

@@ -1,0 +1,318 @@
+"""Python objects -> Document: one walk, depth first, without recursion.
+
+A codec takes one object apart into a node whose children are still Python objects; the walker visits
+those, and afterwards puts references in their places. So a codec never sees sharing, cycles or depth.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ..document import KINDS, ClassInfo, Document, Finding, Map, Node, Ref, Seq, TensorRef, Typed, Value
+from ..errors import UnsaveableError
+from . import sources
+from .environment import environment, package_of
+from .pack import Found, Packed, pack
+from .registry import class_name, registration
+
+INLINE_NBYTES = 16_384
+"""Longer strings and bytes are kept as tensors beside the header rather than in it."""
+
+_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How one object is reached from the one that holds it.
+
+    Attributes:
+        text: as a person writes it after the holder, such as ``.encoder`` or ``["epoch"]``; ``""`` for a
+            field of a codec, which no person sees.
+        name: its part of a tensor's dotted name; None where it has none.
+        hidden: whether a tensor below is outside every state_dict.
+    """
+
+    text: str = ""
+    name: str | None = None
+    hidden: bool = False
+
+
+FIELD = Step()
+"""A field of a codec."""
+
+
+def item(key: object) -> Step:
+    """An item of a dict or sequence."""
+    return Step(f"[{key!r}]", str(key))
+
+
+def attribute(name: str, *, hidden: bool = False) -> Step:
+    """An attribute of an object."""
+    return Step(f".{name}", name, hidden)
+
+
+@dataclass(slots=True)
+class Parts:
+    """One object taken apart: children, the step to each, and how they make a node again."""
+
+    children: list[Any]
+    steps: list[Step]
+    node: Callable[[list[Value]], Node]
+
+
+def sequence(kind: Any, items: Any) -> Parts:
+    """Parts of a list, tuple, set or frozenset."""
+    children = list(items)
+    return Parts(children, [item(i) for i in range(len(children))], lambda values: Seq(kind, tuple(values)))
+
+
+def mapping(entries: dict[Any, Any], step: Callable[[Any], Step] = item) -> Parts:
+    """Parts of a dict: keys first, then values, so that a key is reached as a key."""
+    keys, values = list(entries), list(entries.values())
+    count = len(keys)
+    return Parts(
+        [child for pair in zip(keys, values, strict=True) for child in pair],
+        [one for key in keys for one in (Step("(key)", "key"), step(key))],
+        lambda made: Map(tuple(made[0::2]), tuple(made[1::2])) if count else Map((), ()),
+    )
+
+
+def typed(kind: str, fields: dict[str, Any], steps: Mapping[str, Step] | None = None) -> Parts:
+    """Parts of an object of a known kind; fields that it may lack are left out by the caller."""
+    names = list(fields)
+    return Parts(
+        list(fields.values()),
+        [(steps or {}).get(name, FIELD) for name in names],
+        lambda values: Typed(kind, KINDS[kind].version, dict(zip(names, values, strict=True))),
+    )
+
+
+class Named(dict[str, Any]):
+    """A synthetic dict of attributes: its entries are reached as ``.name``."""
+
+    hidden = False
+
+
+class Hidden(Named):
+    """Attributes whose tensors no state_dict holds."""
+
+    hidden = True
+
+
+@dataclass(slots=True)
+class Encoded:
+    """A Document, the memory of its tensors, and nothing else."""
+
+    document: Document
+    packed: Packed
+
+
+def encode(obj: Any, *, root_name: str = "obj") -> Encoded:
+    """Take an object apart.
+
+    Args:
+        obj: anything made of supported values.
+        root_name: what the messages call it.
+
+    Raises:
+        UnsaveableError: something in it has no codec; the message gives its path.
+    """
+    with _collector_paused():
+        return _Walk(root_name).encode(obj)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """No garbage collection while many small objects are made: each run would walk all of them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The state of one walk; codecs see it as their context."""
+
+    root_name: str
+    findings: list[Finding] = field(default_factory=list)
+    classes: dict[str, ClassInfo] = field(default_factory=dict)
+    _parents: list[tuple[int, Step]] = field(default_factory=list)
+    _parts: list[Parts] = field(default_factory=list)
+    _nodes: dict[int, int] = field(default_factory=dict)
+    _tensors: dict[int, int] = field(default_factory=dict)
+    _found: list[tuple[torch.Tensor, int, Step]] = field(default_factory=list)
+    _attributes: dict[int, Any] = field(default_factory=dict)
+    _alive: list[Any] = field(default_factory=list)
+    _here: tuple[int, Step] = (-1, FIELD)
+
+    def encode(self, root: Any) -> Encoded:
+        stack: list[tuple[Any, int, Step]] = [(root, -1, FIELD)]
+        while stack:
+            obj, parent, step = stack.pop()
+            key = id(obj)
+            if key in self._nodes or key in self._tensors or is_inline(obj):
+                continue
+            self._here = (parent, step)
+            if isinstance(obj, torch.Tensor):
+                self._tensors[key] = len(self._found)
+                if attributes := self._visit_tensor(obj, parent, step):
+                    stack.append((attributes, parent, step))
+                continue
+            position = self._nodes[key] = len(self._parts)
+            parts = codec_of(obj)(obj, self)
+            self._alive.append(obj)
+            self._parts.append(parts)
+            self._parents.append((parent, step))
+            for child, child_step in zip(reversed(parts.children), reversed(parts.steps), strict=True):
+                if not is_inline(child):
+                    stack.append((child, position, child_step))
+        return self._link(root)
+
+    def _visit_tensor(self, tensor: torch.Tensor, parent: int, step: Step) -> dict[str, Any] | None:
+        if reason := refuse_tensor(tensor):
+            raise self.unsaveable(tensor, reason)
+        row = len(self._found)
+        self._found.append((tensor, parent, step))
+        attributes = vars(tensor)
+        if tensor._backward_hooks:
+            self.note("hooks", "warning", "gradient hooks of a tensor are not saved.")
+        if not attributes:
+            return None
+        named = Hidden(attributes)
+        self._attributes[row] = named
+        return named
+
+    def _link(self, root: Any) -> Encoded:
+        value = self._value
+        nodes = [parts.node([value(child) for child in parts.children]) for parts in self._parts]
+        packed = pack(
+            [Found(t, *self._name(parent, step), self._text(parent, step)) for t, parent, step in self._found]
+        )
+        table = packed.table
+        table.attributes = {row: value(attributes) for row, attributes in self._attributes.items()}
+        document = Document(
+            root=value(root),
+            nodes=nodes,
+            tensors=table,
+            classes=self.classes,
+            environment=environment(),
+            findings=self.findings + packed.findings,
+        )
+        return Encoded(document, packed)
+
+    def _value(self, obj: Any) -> Value:
+        if is_inline(obj):
+            return obj  # type: ignore[no-any-return]
+        row = self._tensors.get(id(obj))
+        return Ref(self._nodes[id(obj)]) if row is None else TensorRef(row)
+
+    # --- what codecs use ---
+
+    def note(self, code: str, severity: Any, message: str, hint: str = "") -> None:
+        """Record a finding at the object being visited."""
+        self.findings.append(Finding(code, severity, self._text(*self._here), message, hint))
+
+    def unsaveable(self, obj: Any, reason: str, step: Step = FIELD) -> UnsaveableError:
+        """The error that says where `obj` is, what it is, and what can be done."""
+        path = self._text(*self._here) + step.text
+        return UnsaveableError(
+            f"{path} cannot be saved: {describe(obj)} {reason}. Nothing was written. Remove it, or teach "
+            f"torchkeep its class: torchkeep.register({type(obj).__name__}, encode=..., decode=...)."
+        )
+
+    def remember(self, cls: Any) -> str:
+        """The name of a class or function outside torch, with what a later load wants to know of it."""
+        name = class_name(cls)
+        if name not in self.classes:
+            known = registration(cls) if isinstance(cls, type) else None
+            self.classes[name] = ClassInfo(
+                version=known.version if known else 1,
+                digest=sources.digest(cls) if isinstance(cls, type) else None,
+                package=package_of(cls),
+            )
+            if "<locals>" in name:
+                self.note(
+                    "local-class",
+                    "note",
+                    f"{name} is defined inside a function.",
+                    f"To load it, pass classes=[{cls.__name__}].",
+                )
+        return name
+
+    # --- paths ---
+
+    def _steps(self, parent: int, step: Step) -> list[Step]:
+        steps = [step]
+        while parent >= 0:
+            parent, step = self._parents[parent]
+            steps.append(step)
+        steps.reverse()
+        return steps
+
+    def _text(self, parent: int, step: Step) -> str:
+        return self.root_name + "".join(one.text for one in self._steps(parent, step))
+
+    def _name(self, parent: int, step: Step) -> tuple[str, bool]:
+        steps = self._steps(parent, step)
+        name = ".".join(one.name for one in steps if one.name is not None)
+        name = name.encode("utf-8", "backslashreplace").decode()
+        return name or "tensor", any(one.hidden for one in steps)
+
+
+Context = _Walk
+Codec = Callable[[Any, Context], Parts]
+codecs: dict[type, Codec] = {}
+"""Codecs by exact type. `values.codecs`, `.modules` and `.optimizers` fill it."""
+
+codecs_by_base: dict[type, Codec] = {}
+"""Codecs for every class below a base."""
+
+
+def codec_of(obj: Any) -> Codec:
+    """The codec of an object: registered, by exact type, by a base in its MRO, else as a plain object."""
+    cls = type(obj)
+    known = registration(cls)
+    if known is not None and known.encode is not None:
+        return codecs_by_base[type(None)]  # the codec of registered classes
+    codec = codecs.get(cls)
+    if codec is None:
+        codec = next((codecs_by_base[base] for base in cls.__mro__ if base in codecs_by_base), None)
+    return codec or codecs_by_base[object]
+
+
+def is_inline(obj: Any) -> bool:
+    """Whether a value stands in the document by itself rather than as a node."""
+    cls = type(obj)
+    return cls in _SCALARS and not (cls in (str, bytes) and len(obj) > INLINE_NBYTES)
+
+
+def refuse_tensor(tensor: torch.Tensor) -> str | None:
+    """Why a tensor cannot be saved, or None."""
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        return "is of a tensor subclass, which has no codec"
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return f"has layout {tensor.layout}, and only strided tensors can be saved"
+    if tensor.is_quantized:
+        return "is quantized, and quantized tensors cannot be saved"
+    if tensor.device.type == "meta":
+        return "is on the meta device and has no values"
+    return None
+
+
+def describe(obj: Any) -> str:
+    """What an object is, in a few words and without running any of its code."""
+    if isinstance(obj, torch.Tensor):
+        return f"a {type(obj).__name__} of shape {tuple(obj.shape)}"
+    cls = type(obj)
+    name = getattr(obj, "__qualname__", None) if callable(obj) else None
+    return f"{cls.__module__}.{cls.__qualname__}" + (f" {name}" if isinstance(name, str) else "")

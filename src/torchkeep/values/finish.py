@@ -1,0 +1,154 @@
+"""After the build: modes, the choice of device and dtype, and the report that an object carries."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from ..document import Document, Finding, Ref, Seq, TensorRef, Value, is_optimizer, items_of
+from .standins import Skeleton
+
+
+def device_of(device: Any, map_location: Any) -> torch.device:
+    """The one device that both words name.
+
+    Raises:
+        TypeError: it is not a device, or the two differ.
+    """
+    if device is not None and map_location is not None and torch.device(device) != torch.device(map_location):
+        raise TypeError(f"device={device!r} and map_location={map_location!r} are two words for one thing")
+    chosen = device if device is not None else map_location
+    if chosen is None:
+        return torch.device("cpu")
+    if not isinstance(chosen, str | int | torch.device):
+        raise TypeError(
+            f"device is one device, such as 'cpu' or 'cuda:0', not {type(chosen).__name__}: tensors come back on the "
+            "CPU whatever device they were saved from, so there is nothing to map"
+        )
+    return torch.device(chosen)
+
+
+def require_floating(dtype: Any) -> None:
+    """
+    Raises:
+        TypeError: `dtype` is neither None nor a floating-point dtype.
+    """
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise TypeError(f"dtype is a floating-point dtype, such as torch.bfloat16, not {dtype!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerRows:
+    """Tensors that are optimizer state, by row.
+
+    Attributes:
+        present: whether there is an optimizer, or an optimizer's state_dict, at all.
+        all: rows of all state; a cast leaves them alone.
+        steps: rows of step counters that torch keeps on the CPU.
+    """
+
+    present: bool
+    all: frozenset[int]
+    steps: frozenset[int]
+
+
+def optimizer_rows(document: Document, start: Value) -> OptimizerRows:
+    """What of the part at `start` belongs to optimizers."""
+    positions, _ = document.reachable(start)
+    present = False
+    state_rows: set[int] = set()
+    steps: set[int] = set()
+    for position in positions:
+        value = Ref(position)
+        if not is_optimizer(document, value):
+            continue
+        present = True
+        optimizer = document.typed(value, "optimizer")
+        parts = optimizer.fields if optimizer else items_of(document, value) or {}
+        groups = document.node(parts.get("param_groups"))
+        on_device = isinstance(groups, Seq) and any(
+            entries.get("capturable") or entries.get("fused")
+            for entries in map(document.entries, groups.items)
+        )
+        for state in document.entries(parts.get("state")).values():
+            for name, item in document.entries(state).items():
+                if isinstance(item, TensorRef):
+                    state_rows.add(item.index)
+                    if name == "step" and not on_device:
+                        steps.add(item.index)
+    return OptimizerRows(present, frozenset(state_rows), frozenset(steps))
+
+
+def set_mode(modules: Iterable[torch.nn.Module], mode: Literal["eval", "train", "saved"]) -> None:
+    """Write the training flags; `train()` itself may be overridden, and a load runs no code of a class."""
+    if mode != "saved":
+        for module in modules:
+            vars(module)["training"] = mode == "train"
+
+
+def route_taken(modules: Iterable[torch.nn.Module]) -> str:
+    """What a load did: ``"structure"``, ``"skeleton"``, or ``"data"`` where there were no modules."""
+    classes = {type(module) for module in modules}
+    return "skeleton" if Skeleton in classes else "structure" if classes else "data"
+
+
+def cast_findings(cast: list[tuple[str, str, str]]) -> tuple[Finding, ...]:
+    """One warning for all casts of a load."""
+    if not cast:
+        return ()
+    pairs = sorted({f"{saved} to {now}" for _, saved, now in cast})
+    return (Finding("cast", "warning", "", f"{len(cast)} tensors were cast: {', '.join(pairs)}."),)
+
+
+# --- reports ----------------------------------------------------------------------------------------
+
+
+_reports: dict[int, tuple[weakref.ref[Any], Any]] = {}
+"""By the object's id: something that lives as long as the object does, and the report."""
+
+_loose: deque[tuple[Any, Any]] = deque(maxlen=16)
+"""The last objects that nothing weak can point at: plain values without a tensor in them."""
+
+
+def remember_report(obj: Any, report: Any) -> None:
+    """Keep a report for as long as the object lives; the modules of a dict or list get it, too."""
+    members = _members(obj)
+    anchor = obj if isinstance(obj, _WEAKLY_HELD) else next(iter(members), None)
+    if anchor is None:
+        _loose.append((obj, report))
+        return
+    for held in (obj, *members):
+        key = id(held)
+        holds = held if isinstance(held, _WEAKLY_HELD) else anchor
+        _reports[key] = (weakref.ref(holds, lambda _, key=key: _reports.pop(key, None)), report)
+
+
+def report_of(obj: Any) -> Any:
+    """The report that was kept for an object.
+
+    Raises:
+        LookupError: none was.
+    """
+    kept = _reports.get(id(obj))
+    if kept is not None:
+        anchor = kept[0]()
+        if anchor is obj or any(member is anchor for member in _members(obj)):
+            return kept[1]
+    for held, report in _loose:
+        if held is obj:
+            return report
+    raise LookupError(f"this {type(obj).__name__} was not returned by torchkeep.load")
+
+
+_WEAKLY_HELD = (torch.nn.Module, torch.Tensor, torch.optim.Optimizer)
+
+
+def _members(obj: Any) -> list[Any]:
+    """Modules, tensors and optimizers directly in a dict, list or tuple."""
+    values = obj.values() if isinstance(obj, dict) else obj if isinstance(obj, list | tuple) else ()
+    return [value for value in values if isinstance(value, _WEAKLY_HELD)]

@@ -1,0 +1,152 @@
+"""nn.Module and Optimizer -> parts. How they come back is told in `values.build`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..document import MODULE_INTERNALS
+from . import torch_table
+from .encode import Context, Hidden, Named, Parts, Step, attribute, codecs, codecs_by_base, mapping, typed
+from .registry import class_name
+
+_HOOKS = {
+    "_forward_pre_hooks": "forward pre-hook",
+    "_forward_hooks": "forward hook",
+    "_backward_pre_hooks": "backward pre-hook",
+    "_backward_hooks": "backward hook",
+    "_state_dict_hooks": "state_dict hook",
+    "_state_dict_pre_hooks": "state_dict pre-hook",
+    "_load_state_dict_pre_hooks": "load_state_dict pre-hook",
+    "_load_state_dict_post_hooks": "load_state_dict post-hook",
+}
+
+
+def _module(module: torch.nn.Module, context: Context) -> Parts:
+    cls = type(module)
+    state = _state(module, context)
+    attributes = {name: value for name, value in state.items() if name not in MODULE_INTERNALS}
+    for name, value in attributes.items():
+        if callable(value) and callable(getattr(cls, name, None)):
+            reason = f"hides the method {name!r} of {class_name(cls)}: the file would hold code, not data"
+            raise context.unsaveable(value, reason, attribute(name))
+    fields: dict[str, Any] = {"class": _class(module, context), "training": bool(state["training"])}
+    parameters, buffers, children = state["_parameters"], state["_buffers"], state["_modules"]
+    non_persistent = sorted(state["_non_persistent_buffers_set"] & set(buffers))
+    if parameters:
+        fields["parameters"] = Named(parameters)
+    if buffers:
+        fields["buffers"] = _Buffers(buffers, frozenset(non_persistent))
+    if non_persistent:
+        fields["non_persistent"] = tuple(non_persistent)
+    if children:
+        fields["modules"] = Named(children)
+    if attributes:
+        fields["attributes"] = Hidden(attributes)
+    steps: dict[str, Step] = {}
+    if cls.get_extra_state is not torch.nn.Module.get_extra_state:
+        extra = fields["extra_state"] = module.get_extra_state()
+        steps["extra_state"] = attribute("_extra_state", hidden=not isinstance(extra, torch.Tensor))
+    if hooks := [kind for name, kind in _HOOKS.items() if state.get(name)]:
+        fields["hooks"] = tuple(hooks)
+        context.note(
+            "hooks",
+            "warning",
+            f"a {' and a '.join(hooks)} cannot be saved: hooks are code.",
+            'Loading the whole model will ask for allow={"hooks"}; register them again after loading.',
+        )
+    return typed("module", fields, steps)
+
+
+def _state(module: torch.nn.Module, context: Context) -> dict[str, Any]:
+    """The module's `__dict__`, or what its own `__getstate__` makes of it."""
+    own = getattr(type(module), "__getstate__", None)
+    if own is None or own is getattr(object, "__getstate__", None):
+        return vars(module)
+    state = own(module)
+    if not isinstance(state, dict) or not state.keys() >= {"_parameters", "_buffers", "_modules", "training"}:
+        raise context.unsaveable(module, "has a __getstate__ that does not give a module's state")
+    return state
+
+
+def _class(module: torch.nn.Module, context: Context) -> str:
+    cls = type(module)
+    if name := torch_table.name_of(cls):
+        return name
+    if torch_table.is_code_carrier(cls):
+        raise context.unsaveable(module, "carries code of its own")
+    if torch_table.is_torch(class_name(cls)):
+        raise context.unsaveable(module, "is not in the closed table of torch's modules")
+    return context.remember(cls)
+
+
+class _Buffers(Named):
+    """Buffers by name: those that are not persistent are hidden from every state_dict."""
+
+    def __init__(self, buffers: dict[str, Any], non_persistent: frozenset[str]) -> None:
+        super().__init__(buffers)
+        self.non_persistent = non_persistent
+
+
+def _buffers(obj: _Buffers, context: Context) -> Parts:
+    return mapping(dict(obj), lambda name: attribute(name, hidden=name in obj.non_persistent))
+
+
+_OPTIMIZER_INTERNALS = frozenset(
+    {
+        "defaults",
+        "state",
+        "param_groups",
+        "_zero_grad_profile_name",
+        "_warned_capturable_if_run_uncaptured",
+        "_opt_called",  # an LR scheduler's, with the `step` it wraps
+        "step",
+    }
+)
+
+
+def _optimizer(optimizer: torch.optim.Optimizer, context: Context) -> Parts:
+    cls = type(optimizer)
+    name = torch_table.name_of(cls)
+    if name is None:
+        if torch_table.is_torch(class_name(cls)):
+            raise context.unsaveable(optimizer, "is not in the closed table of torch's optimizers")
+        name = context.remember(cls)
+    attributes = {}
+    for key, value in vars(optimizer).items():
+        if key.endswith("_hooks"):
+            if value:
+                context.note("hooks", "warning", f"{key.strip('_')} of an optimizer cannot be saved.")
+        elif key not in _OPTIMIZER_INTERNALS:
+            attributes[key] = value
+    fields: dict[str, Any] = {
+        "class": name,
+        "defaults": dict(optimizer.defaults),
+        "state": _OptimizerState(optimizer),
+        "param_groups": optimizer.param_groups,
+    }
+    if attributes:
+        fields["attributes"] = Hidden(attributes)
+    return typed("optimizer", fields, {"param_groups": attribute("param_groups")})
+
+
+class _OptimizerState(dict[Any, Any]):
+    """An optimizer's state by parameter, with each parameter's position, as its state_dict numbers them."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(optimizer.state)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.position = {id(p): i for i, p in enumerate(parameters)}
+
+
+def _optimizer_state(obj: _OptimizerState, context: Context) -> Parts:
+    def step(parameter: Any) -> Step:
+        position = obj.position.get(id(parameter), "?")
+        return Step(f".state[{position}]", f"state.{position}")
+
+    return mapping(dict(obj), step)
+
+
+codecs.update({_Buffers: _buffers, _OptimizerState: _optimizer_state})
+codecs_by_base.update({torch.nn.Module: _module, torch.optim.Optimizer: _optimizer})

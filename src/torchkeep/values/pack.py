@@ -1,0 +1,265 @@
+"""Tensors -> tensor table and bytes: which memory is stored, under which name, and who views it.
+
+Tensors that share bytes share one stored tensor. Tensors that only share an allocation, without sharing
+a byte, are stored apart: nothing can tell, and each then has a name that other tools can read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from ..document import (
+    CONJ,
+    NEG,
+    PARAMETER,
+    REQUIRES_GRAD,
+    SAFETENSORS_NAME,
+    Finding,
+    TensorTable,
+    View,
+    extent,
+    is_dense,
+)
+from ..limits import LIMITS
+from .dtypes import carrier, dtype_name
+
+RESERVED = "__torchkeep__/"
+"""Names that no state_dict has: raw memory, hidden tensors, names that collide."""
+
+_WASTE_NBYTES = 4096
+"""Unused bytes of an allocation that are worth a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A tensor met in the object, and the name it asks for.
+
+    Attributes:
+        tensor: the tensor.
+        name: dotted name, as a state_dict would have it.
+        hidden: whether no state_dict holds it, so that its name is reserved.
+        path: where it is, for messages.
+    """
+
+    tensor: torch.Tensor
+    name: str
+    hidden: bool
+    path: str
+
+
+@dataclass(slots=True)
+class _Piece:
+    """The memory that one tensor reaches, in bytes from the start of its storage."""
+
+    row: int
+    memory: torch.Tensor
+    begin: int
+    end: int
+
+
+@dataclass(slots=True)
+class Packed:
+    """A tensor table, the memory behind each stored tensor, and what was noticed."""
+
+    table: TensorTable = field(default_factory=TensorTable)
+    memory: list[torch.Tensor] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def buffers(self, order: Iterable[int]) -> Iterator[ctypes.Array[ctypes.c_char]]:
+        """The bytes of each stored tensor in contiguous logical order, made one at a time."""
+        for index in order:
+            yield buffer_of(self.memory[index])
+
+
+def pack(found: list[Found]) -> Packed:
+    """Lay out the tensors of an object."""
+    packed = Packed()
+    table = packed.table
+    table.stored = [-1] * len(found)
+    by_storage: dict[object, list[_Piece]] = {}
+    for row, item in enumerate(found):
+        tensor = item.tensor
+        table.flags.append(
+            (PARAMETER if isinstance(tensor, torch.nn.Parameter) else 0)
+            | (REQUIRES_GRAD if tensor.requires_grad else 0)
+        )
+        memory, lazy = _physical(tensor)
+        if lazy:
+            table.lazy[row] = lazy
+        itemsize = memory.itemsize
+        begin = memory.storage_offset() * itemsize
+        end = begin + memory.nbytes
+        if not memory.is_contiguous():
+            end = begin + extent(tuple(memory.shape), memory.stride(), 0) * itemsize
+        key = memory.untyped_storage()._cdata if end > begin else ("empty", row)
+        by_storage.setdefault(key, []).append(_Piece(row, memory, begin, end))
+    taken: set[str] = set()
+    clusters = [cluster for pieces in by_storage.values() for cluster in _clusters(pieces)]
+    for cluster in sorted(clusters, key=lambda pieces: min(piece.row for piece in pieces)):
+        _store(cluster, found, packed, taken)
+    for pieces in by_storage.values():
+        _note_waste(pieces, found, packed)
+    return packed
+
+
+def _physical(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """The tensor as its memory is, and the lazy bits that torch reads it through."""
+    memory = tensor.detach()
+    lazy = 0
+    if memory.is_neg():
+        memory, lazy = torch._neg_view(memory), NEG
+    if memory.is_conj():
+        memory, lazy = memory.conj(), lazy | CONJ
+    return memory, lazy
+
+
+def _clusters(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
+    """Pieces of one storage, grouped so that those of different groups share no byte."""
+    if len(pieces) == 1:
+        yield pieces
+        return
+    pieces = sorted(pieces, key=lambda piece: (piece.begin, piece.end))
+    cluster, end = [pieces[0]], pieces[0].end
+    for piece in pieces[1:]:
+        if piece.begin >= end:
+            yield cluster
+            cluster = []
+        cluster.append(piece)
+        end = max(end, piece.end)
+    yield cluster
+
+
+def _store(cluster: list[_Piece], found: list[Found], packed: Packed, taken: set[str]) -> None:
+    """One stored tensor for a cluster, and a view for each tensor that is not all of it."""
+    cluster.sort(key=lambda piece: piece.row)
+    begin = min(piece.begin for piece in cluster)
+    end = max(piece.end for piece in cluster)
+    base = next(
+        (
+            piece
+            for piece in cluster
+            if piece.begin == begin
+            and piece.end == end
+            and _is_dense(piece.memory)
+            and all((other.begin - begin) % other.memory.itemsize == 0 for other in cluster)
+        ),
+        None,
+    )
+    if base is None and len(cluster) == 1 and _is_disjoint(cluster[0].memory):
+        base = cluster[0]  # gaps between its elements belong to nobody: they are not stored
+    table, stored = packed.table, len(packed.memory)
+    if base is None:
+        aligned = begin - begin % max(piece.memory.itemsize for piece in cluster)
+        memory = _raw(cluster, aligned, end)
+        begin = aligned
+        owner = found[cluster[0].row]
+        name = _unique(RESERVED + owner.name, taken)
+    else:
+        memory = base.memory
+        owner = found[base.row]
+        plain = base.row not in table.lazy and _is_nameable(memory)
+        nameable = plain and not owner.hidden and _is_writable(owner.name)
+        name = owner.name if nameable and owner.name not in taken else _unique(RESERVED + owner.name, taken)
+        if not memory.is_contiguous() and _is_dense(memory):
+            table.strides[stored] = memory.stride()
+    taken.add(name)
+    shape = tuple(memory.shape)
+    table.names.append(name)
+    table.dtypes.append(dtype_name(memory.dtype))
+    table.shapes.append(shape)
+    packed.memory.append(memory)
+    for piece in cluster:
+        table.stored[piece.row] = stored
+        view = piece.memory
+        same = view.dtype == memory.dtype and view.shape == memory.shape and view.stride() == memory.stride()
+        if piece is not base and not (same and piece.begin == begin and base is not None):
+            table.views[piece.row] = View(
+                dtype_name(view.dtype),
+                tuple(view.shape),
+                view.stride(),
+                (piece.begin - begin) // view.itemsize,
+            )
+
+
+def _is_dense(memory: torch.Tensor) -> bool:
+    return memory.is_contiguous() or is_dense(tuple(memory.shape), memory.stride())
+
+
+def _is_disjoint(memory: torch.Tensor) -> bool:
+    """Whether no two elements share memory, as far as sorted strides show it."""
+    reach = 0
+    for stride, size in sorted(zip(memory.stride(), memory.shape, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return False
+            reach += (size - 1) * stride
+    return True
+
+
+def _raw(cluster: list[_Piece], begin: int, end: int) -> torch.Tensor:
+    """Bytes `begin` to `end` of a storage: in the element type of its views if they have one, else bytes."""
+    first = cluster[0].memory
+    dtype = first.dtype if all(piece.memory.dtype == first.dtype for piece in cluster) else torch.uint8
+    raw = torch.empty(0, dtype=dtype, device=first.device)
+    itemsize = raw.itemsize
+    return raw.set_(first.untyped_storage(), begin // itemsize, ((end - begin) // itemsize,))
+
+
+def _is_nameable(memory: torch.Tensor) -> bool:
+    """Whether safetensors has a name for the element type; F4 needs a last size to double."""
+    name = SAFETENSORS_NAME.get(dtype_name(memory.dtype))
+    return name is not None and not (name == "F4" and memory.dim() == 0)
+
+
+def _is_writable(name: str) -> bool:
+    """Whether a name can stand in a header as it is."""
+    if not name or name == "__metadata__" or name.startswith(RESERVED) or "\ufffd" in name:
+        return False
+    return name.isascii() and len(name) <= LIMITS.name_nbytes or len(name.encode()) <= LIMITS.name_nbytes
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    """`name`, cut to the limit and numbered if somebody has it."""
+    name = name.encode()[: LIMITS.name_nbytes - 16].decode("utf-8", "ignore")
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}~{count}"
+    return candidate
+
+
+def _note_waste(pieces: list[_Piece], found: list[Found], packed: Packed) -> None:
+    """Say so where an allocation is far larger than what the object uses of it."""
+    first = pieces[0]
+    if first.end == first.begin:
+        return
+    have = first.memory.untyped_storage().nbytes()
+    used = sum(piece.end - piece.begin for piece in pieces)
+    if have - used > max(_WASTE_NBYTES, used):
+        packed.findings.append(
+            Finding(
+                "trimmed",
+                "note",
+                found[first.row].path,
+                f"uses {used} bytes of an allocation of {have}; only those were written.",
+            )
+        )
+
+
+def buffer_of(tensor: torch.Tensor) -> ctypes.Array[ctypes.c_char]:
+    """A buffer over the tensor's bytes in contiguous logical order; it keeps that memory alive.
+
+    A contiguous tensor in the CPU's memory is not copied: writing to the buffer writes to the tensor.
+    """
+    if tensor.device.type != "cpu":
+        tensor = tensor.cpu()
+    if not tensor.is_contiguous():
+        tensor = tensor.view(carrier(tensor.dtype)).contiguous()
+    nbytes = tensor.nbytes
+    buffer = (ctypes.c_char * nbytes).from_address(tensor.data_ptr())
+    buffer.keep_alive = tensor  # type: ignore[attr-defined]
+    return buffer

@@ -1,0 +1,117 @@
+"""What a program registered about its own classes: aliases, versions, migrations, codecs.
+
+The registry is the process's; nothing in a file can add to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass(slots=True)
+class ModuleState:
+    """What a module is made of, for a migration to change before the module is put together.
+
+    Attributes:
+        attributes: plain attributes, by name.
+        parameters: parameters, by name; None for one that is registered as None.
+        buffers: buffers, by name.
+        modules: children, by name.
+        non_persistent: names of buffers that stay out of the state_dict.
+    """
+
+    attributes: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, torch.nn.Parameter | None] = field(default_factory=dict)
+    buffers: dict[str, torch.Tensor | None] = field(default_factory=dict)
+    modules: dict[str, torch.nn.Module | None] = field(default_factory=dict)
+    non_persistent: set[str] = field(default_factory=set)
+
+
+Migration = Callable[[ModuleState], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One registered class."""
+
+    cls: type
+    aliases: tuple[str, ...]
+    version: int
+    migrations: Mapping[int, Migration]
+    encode: Callable[[Any], Any] | None
+    decode: Callable[[Any], Any] | None
+
+
+_by_class: dict[type, Registration] = {}
+
+
+def register(
+    cls: type,
+    *,
+    aliases: Iterable[str] = (),
+    version: int = 1,
+    migrations: Mapping[int, Migration] | None = None,
+    encode: Callable[[Any], Any] | None = None,
+    decode: Callable[[Any], Any] | None = None,
+) -> None:
+    """Tell torchkeep about a class of this program. Registering a class also trusts it.
+
+    Args:
+        cls: the class, as it is today. Registering it again replaces what was registered.
+        aliases: names that files may know it by, such as ``"old.module:OldNet"``.
+        version: version of what its instances hold; raise it when attributes change.
+        migrations: for an `nn.Module`: ``{n: function}``, where ``function(state: ModuleState)`` changes
+            the state of version n into that of version n + 1, in place.
+        encode: for a class that torchkeep does not know how to save: a function from an instance to its
+            state, made of values that torchkeep can save.
+        decode: the way back, from that state to an instance. Given together with `encode`.
+
+    Raises:
+        TypeError: `cls` is not a class, `encode` comes without `decode`, or `migrations` are for a class
+            that is no `nn.Module`.
+        ValueError: an alias is not ``"module:name"`` or belongs to another class, or a version is not one
+            that the migrations lead to.
+    """
+    if not isinstance(cls, type):
+        raise TypeError(f"register takes a class, not {cls!r}")
+    aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
+    for alias in aliases:
+        if alias.count(":") != 1:
+            raise ValueError(f"alias {alias!r} is not of the form 'module:name'")
+        for other in _by_class.values():
+            if alias in other.aliases and other.cls is not cls and class_name(other.cls) != class_name(cls):
+                raise ValueError(f"alias {alias!r} already belongs to {class_name(other.cls)}")
+    if (encode is None) != (decode is None):
+        raise TypeError("encode and decode go together")
+    steps = dict(migrations or {})
+    if steps and not issubclass(cls, torch.nn.Module):
+        raise TypeError(f"migrations are for nn.Module classes; {class_name(cls)} has encode= and decode=")
+    if version < 1 or any(not 1 <= step < version for step in steps):
+        raise ValueError(
+            f"version {version} with migrations from {sorted(steps)}: each starts from 1 to version - 1"
+        )
+    for stale in [known for known in _by_class if class_name(known) == class_name(cls)]:
+        del _by_class[stale]  # a module that was reloaded defines its classes anew
+    _by_class[cls] = Registration(cls, aliases, version, steps, encode, decode)
+
+
+def registration(cls: type) -> Registration | None:
+    """What was registered for this very class."""
+    return _by_class.get(cls)
+
+
+def by_name(name: str) -> Registration | None:
+    """What was registered for a class that a file calls `name`."""
+    for registered in _by_class.values():
+        if name == class_name(registered.cls) or name in registered.aliases:
+            return registered
+    return None
+
+
+def class_name(obj: Any) -> str:
+    """How a file calls a class or function: ``"package.module:Outer.Inner"``."""
+    return f"{obj.__module__}:{obj.__qualname__}"

@@ -1,0 +1,214 @@
+"""Which classes and functions a file may name. The file says what it is; the caller says what is allowed.
+
+Nothing is imported because a file names it, and nothing here has an unsafe mode. A name opens, in this
+order: because the caller gave it (`classes=`, `register`), because it stands in the closed table of torch,
+because the caller said to import it (`trust=`), or, in the narrowest way, because the program has already
+imported it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any, Literal
+
+import torch
+
+from . import registry, torch_table
+from .registry import class_name
+
+Role = Literal["module", "optimizer", "object", "function", "class", "custom"]
+How = Literal["table", "named", "imported"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A class or function that a name opened to, and why it may be used."""
+
+    obj: Any
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A name that did not open, and what would open it."""
+
+    name: str
+    role: Role
+    reason: str
+    way: Literal["classes", "moved", "none"] = "classes"
+
+    def mend(self) -> str:
+        """What opens it, as a person would type it."""
+        if self.way == "none":
+            return "nothing does"
+        module_name = self.name.partition(":")[0]
+        last = last_name(self.name)
+        text = f"classes={{{self.name!r}: {last if last.isidentifier() else '...'}}}"
+        if self.way == "moved" and all(map(str.isidentifier, module_name.split("."))):
+            return f"{text}, or trust=({module_name!r},) if it is still there"
+        return text
+
+
+class Resolver:
+    """Opens names for one load, under what its caller allowed."""
+
+    def __init__(self, classes: Mapping[str, Any] | Iterable[Any] | None, trust: Iterable[str]) -> None:
+        self._by_name: dict[str, Any] = {}
+        self._by_last: dict[str, list[Any]] = {}
+        if isinstance(classes, Mapping):
+            self._by_name.update(classes)
+        else:
+            for given in (classes,) if isinstance(classes, type) else classes or ():
+                self._by_name[class_name(given)] = given
+                self._by_last.setdefault(given.__name__, []).append(given)
+        for name, given in self._by_name.items():
+            if not isinstance(given, type | FunctionType | BuiltinFunctionType):
+                raise TypeError(f"classes[{name!r}] is {given!r}, which is no class and no function")
+        self._trust = (trust,) if isinstance(trust, str) else tuple(trust)
+        for entry in self._trust:
+            if not isinstance(entry, str) or not all(
+                map(str.isidentifier, entry.replace(":", ".").split("."))
+            ):
+                raise ValueError(
+                    f"trust takes 'package', 'package.module' or 'package.module:Name', not {entry!r}"
+                )
+
+    def resolve(
+        self, name: str, role: Role, *, holders: frozenset[str] = frozenset(), lasts: Mapping[str, int]
+    ) -> Opened | Closed:
+        """Open `name` for use as `role`.
+
+        Args:
+            name: as the file has it, ``"module:qualname"``.
+            role: what it is wanted for.
+            holders: for a plain object, the top-level packages of the modules that hold it.
+            lasts: how many of the file's names end with each last component, for `classes=[Net]`.
+        """
+        for given in self._given(name, lasts):
+            return self._checked(Opened(given, "named"), name, role)
+        if torch_table.is_torch(name):
+            found = torch_table.lookup(name, role) if role in ("module", "optimizer", "function") else None
+            if role == "class":
+                found = torch_table.lookup(name, "module") or torch_table.lookup(name, "optimizer")
+            if found is not None:
+                return Opened(found, "table")
+            return Closed(name, role, "is not in the closed table of torch", "none")
+        if (trusted := self._trusted(name)) is not None:
+            if isinstance(trusted, Closed):
+                return trusted
+            return self._checked(trusted, name, role)
+        return self._imported(name, role, holders)
+
+    def _given(self, name: str, lasts: Mapping[str, int]) -> list[Any]:
+        """What the caller gave for `name`: by full name, by registration, or by a last name that is unique."""
+        if name in self._by_name:
+            return [self._by_name[name]]
+        if registered := registry.by_name(name):
+            return [registered.cls]
+        last = last_name(name)
+        given = self._by_last.get(last, [])
+        return given if len(given) == 1 and lasts.get(last, 0) == 1 else []
+
+    def _trusted(self, name: str) -> Opened | Closed | None:
+        """Import a name of a package that the caller trusts; None where no entry covers it."""
+        module_name, _, qualname = name.partition(":")
+        if not any(_covers(entry, name) for entry in self._trust):
+            return None
+        role: Role = "class"
+        if module_name.partition(".")[0] in sys.stdlib_module_names:
+            return Closed(name, role, "belongs to the standard library, which trust= never opens")
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:  # whatever the trusted package raises when it is imported
+            return Closed(name, role, f"cannot be imported: {type(error).__name__}: {error}", "moved")
+        found = _member(module, qualname)
+        if found is None:
+            return Closed(name, role, f"is not in {module_name}", "moved")
+        if getattr(found, "__module__", None) != module_name:
+            return Closed(name, role, f"is only re-exported by {module_name}")
+        return Opened(found, "named")
+
+    def _imported(self, name: str, role: Role, holders: frozenset[str]) -> Opened | Closed:
+        """A class that the program has already imported, in the narrowest way."""
+        module_name, _, qualname = name.partition(":")
+        module = sys.modules.get(module_name)
+        found = _member(module, qualname) if isinstance(module, ModuleType) else None
+        if found is None:
+            state = "has no such name now" if module is not None else "is not imported"
+            return Closed(name, role, f"{module_name} {state}", "moved")
+        if not isinstance(found, type) or class_name(found) != name:
+            return Closed(name, role, "is imported, but is no class defined there")
+        if role == "module" and issubclass(found, torch.nn.Module):
+            if "__del__" in _members(found):
+                return Closed(name, role, "has a finalizer")
+            return self._checked(Opened(found, "imported"), name, role)
+        package = module_name.partition(".")[0]
+        if role == "object":
+            if package in sys.stdlib_module_names and package != "__main__":
+                return Closed(name, role, "belongs to the standard library")
+            if package not in holders:
+                return Closed(name, role, "is held by no module of its own package")
+            if forbidden := {"__del__", "__setstate__", "__new__"} & _members(found):
+                return Closed(name, role, f"defines {', '.join(sorted(forbidden))}")
+            return self._checked(Opened(found, "imported"), name, role)
+        return Closed(name, role, f"a {role} opens only when the caller names it")
+
+    def _checked(self, opened: Opened, name: str, role: Role) -> Opened | Closed:
+        """Whether what opened is of its role: no code carrier, and a class where a class is wanted."""
+        obj = opened.obj
+        if isinstance(obj, type):
+            if torch_table.is_code_carrier(obj):
+                return Closed(name, role, "carries code of its own", "none")
+            wanted = {"module": torch.nn.Module, "optimizer": torch.optim.Optimizer}.get(role)
+            if wanted is not None and not issubclass(obj, wanted):
+                return Closed(name, role, f"was given {class_name(obj)}, which is no {wanted.__name__}")
+            if role == "object" and not is_plain_class(obj):
+                return Closed(name, role, "is not a class whose objects are a __dict__")
+            if role == "function":
+                return Closed(name, role, "is a class where a function was saved")
+        elif role != "function":
+            return Closed(name, role, "is a function where a class was saved")
+        return opened
+
+
+def last_name(name: str) -> str:
+    """The last component of a name: ``Net`` of ``"a.b:Outer.Net"``."""
+    return name.rpartition(":")[2].rpartition(".")[2]
+
+
+def _covers(entry: str, name: str) -> bool:
+    """Whether a trust entry covers a name."""
+    return name == entry or (":" not in entry and (name.partition(":")[0] + ".").startswith(entry + "."))
+
+
+def _member(module: ModuleType, qualname: str) -> Any:
+    """What a module defines under a qualified name, without running a `__getattr__` or a descriptor."""
+    found: Any = module
+    for part in qualname.split("."):
+        namespace = vars(found) if isinstance(found, type | ModuleType) else {}
+        if part not in namespace:
+            return None
+        found = namespace[part]
+    return found
+
+
+def _members(cls: type) -> set[str]:
+    """Names that a class or a base of it defines, `object` left out."""
+    return {name for base in cls.__mro__ if base not in (object, torch.nn.Module) for name in vars(base)}
+
+
+def is_plain_class(cls: type) -> bool:
+    """Whether instances are a `__dict__` and nothing more: not a subclass of a builtin, without slots."""
+    return (
+        all(base is object or base.__flags__ & _HEAPTYPE for base in cls.__mro__)
+        and not issubclass(cls, BaseException | type)
+        and cls.__dictoffset__ != 0
+        and not any(vars(base).get("__slots__") for base in cls.__mro__)
+    )
+
+
+_HEAPTYPE = 1 << 9
