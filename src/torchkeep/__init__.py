@@ -6,13 +6,13 @@ torchkeep.load_into(model, "net.safetensors")     # weights only, in place, noth
 torchkeep.inspect("net.safetensors")              # what is inside; runs nothing, imports no torch
 """
 
-import logging as _logging
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from ._version import __version__ as __version__
 from .api import inspect as inspect
 from .api import load as load
+from .api import load_into as load_into
 from .api import report_of as report_of
 from .api import save as save
 from .document import Finding as Finding
@@ -48,8 +48,6 @@ if _TYPE_CHECKING:
     from .values import Record as Record
     from .values import Skeleton as Skeleton
     from .values import register as register
-
-_logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 _NEED_TORCH = ("ModuleState", "Record", "Skeleton", "register")
 

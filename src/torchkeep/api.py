@@ -9,9 +9,10 @@ Everything that needs torch is imported inside a verb, so that `inspect` never i
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import containers, document, storage
@@ -20,6 +21,9 @@ from .report import FileReport, LoadReport, ObjectReport, SaveReport, describe
 
 if TYPE_CHECKING:
     import torch
+
+    from . import values
+    from .values import Rename
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Mode: TypeAlias = Literal["eval", "train", "saved"]
@@ -66,9 +70,10 @@ def save(
             f"{name} ends like a file of torch.save, and tools would take it for one. Nothing was written. Name it "
             "model.safetensors, or write a torch file with torch.save(model.state_dict(), path)."
         )
-    encoded = values.encode(obj)
-    document.check(encoded.document)
-    layout = containers.layout(encoded.document)
+    with document.collector_paused():
+        encoded = values.encode(obj)
+        document.check(encoded.document)
+        layout = containers.layout(encoded.document)
     order = layout.order()
     data_nbytes = sum(span.nbytes for span in layout.spans)
     told = (lambda nbytes: progress(nbytes, data_nbytes)) if progress else None
@@ -141,17 +146,17 @@ def load(
         raise ValueError(f"route is 'auto', 'structure' or 'skeleton', not {route!r}")
     resolver = values.Resolver(classes, trust)
     name = os.fspath(path)
-    with storage.open_source(path) as source:
+    with storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
         meaning = contents.document
         start = document.find(meaning, key, path=name)
         audit = values.audit(meaning, start, resolver, path=name, skeleton=route == "skeleton", allow=allowed)
         _, rows = meaning.reachable(start)
         memory = values.allocate(meaning.tensors, rows)
-        source.read_into(_reads(contents, memory.buffers()))
-    state = values.optimizer_rows(meaning, start)
-    tensors = values.tensors(memory, rows, device=place, dtype=dtype, on_cpu=state.steps, uncast=state.all)
-    built = values.build(meaning, start, tensors, audit)
+        _Reader(source, contents).fill(memory)
+        state = values.optimizer_rows(meaning, start)
+        tensors = values.tensors(memory, rows, device=place, dtype=dtype, on_cpu=state.steps, uncast=state.all)
+        built = values.build(meaning, start, tensors, audit)
     flags: Mode = mode or ("saved" if state.present else "eval")
     values.set_mode(built.modules, flags)
     report = ObjectReport(
@@ -166,6 +171,77 @@ def load(
     values.remember_report(built.obj, report)
     _warn(finding for finding in report.findings if finding.severity != "note")
     return built.obj
+
+
+def load_into(
+    target: Any,
+    path: StrPath,
+    *,
+    key: Key | None = None,
+    strict: bool = True,
+    allow: Iterable[str] = (),
+    rename: Rename | None = None,
+    assign: bool = False,
+    verify: Literal["first"] | None = None,
+) -> LoadReport:
+    """Load weights into a model, or state into an optimizer, in place, and say everything that did not fit.
+
+    Names, shapes and dtypes are all checked before the first byte of the target changes; then bytes are
+    read straight into its memory. Training flags, `requires_grad` and devices stay the target's.
+
+    Args:
+        target: an `nn.Module`, an optimizer, or a dict of these whose keys are parts of the file.
+        path: a torchkeep file or any safetensors file.
+        key: the part of the file to take, as in `load`. Without it, the only part with weights is found.
+        strict: False is torch's word for ``allow={"missing", "unexpected"}``.
+        allow: what need not fit: ``"missing"`` (the file lacks it), ``"unexpected"`` (the target lacks it),
+            ``"mismatched"`` (another shape, or a dtype that cannot hold it). A load in which nothing matched
+            is an error all the same.
+        rename: from names of the file to names of the target: pairs ``[(old, new)]`` of whole names or of
+            parts before a dot, or a function. Prefixes such as ``module.`` and ``_orig_mod.`` are looked
+            through without it, where that makes the names match, and reported.
+        assign: put the file's tensors in the place of the target's, as torch's ``assign=True``; what a
+            target on the meta device needs.
+        verify: ``"first"`` reads everything once and checks it before the target is touched.
+
+    Returns:
+        A report; it unpacks like torch's ``(missing_keys, unexpected_keys)``.
+
+    Raises:
+        BindError: something does not fit; the message has all of it. The target was not changed.
+        PartialLoadError: reading failed after the first write; `overwritten` says what changed.
+        FormatError: the file is damaged, or not a file that torchkeep reads.
+        KeyMissingError: there is no such part.
+        PathError: the file system refused.
+    """
+    from . import values
+
+    allowed = _allowed(allow, {"missing", "unexpected", "mismatched"})
+    if not strict:
+        allowed |= {"missing", "unexpected"}
+    if verify not in (None, "first"):
+        raise ValueError(f"verify is 'first' or None, not {verify!r}")
+    name = os.fspath(path)
+    with storage.open_source(path) as source:
+        contents = containers.read(source)
+        meaning, reader = contents.document, _Reader(source, contents)
+        start = document.find(meaning, key, path=name)
+        binding = values.bind(
+            meaning,
+            start,
+            target,
+            path=name,
+            how=rename,
+            assign=assign,
+            digests=contents.placement.digests,
+            allowed=allowed,
+        )
+        if verify == "first":
+            reader.check(values.stored_of(meaning, binding))
+        noticed = values.fill(meaning, binding, reader, path=name, replace=assign, allowed=allowed)
+    report = _load_report(binding, name, noticed)
+    _warn(finding for finding in report.findings if finding.severity != "note")
+    return report
 
 
 def report_of(obj: Any) -> ObjectReport:
@@ -189,7 +265,7 @@ def inspect(path: StrPath) -> FileReport:
         FormatError: the file is damaged, or not a file that torchkeep reads.
         PathError: the file system refused.
     """
-    with storage.open_source(path) as source:
+    with storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
         return describe(
             contents.document,
@@ -200,18 +276,60 @@ def inspect(path: StrPath) -> FileReport:
         )
 
 
-def _reads(contents: containers.Contents, buffers: Mapping[int, Any]) -> list[storage.Read]:
-    """A read for each stored tensor that has a buffer, with its digest where the file has one."""
-    placement, names = contents.placement, contents.document.tensors.names
-    return [
-        storage.Read(
-            placement.spans[i],
-            buffer,
-            None if placement.digests is None else placement.digests[i],
-            names[i],
-        )
-        for i, buffer in buffers.items()
+def _load_report(binding: values.Binding, path: str, noticed: Sequence[document.Finding]) -> LoadReport:
+    """A binding that was carried out, as its caller reads it."""
+    report = LoadReport(
+        path=path,
+        part=binding.part,
+        matched=sum(found.matched for found in binding.modules.values()),
+        total=sum(found.total for found in binding.modules.values()),
+        optimizers={label: found.how for label, found in binding.optimizers.items()},
+    )
+    for label, found in (*binding.modules.items(), *binding.optimizers.items()):
+        report.missing_keys.extend(binding.label(label, name) for name in found.missing)
+        report.unexpected_keys.extend(binding.label(label, name) for name in found.unexpected)
+        report.mismatched.extend((binding.label(label, name), *both) for name, *both in found.mismatched)
+    for label, module in binding.modules.items():
+        report.renamed.update({old: binding.label(label, new) for old, new in module.renamed.items()})
+        report.cast.extend((binding.label(label, name), *both) for name, *both in module.cast)
+    losses = [
+        ("missing", len(report.missing_keys), "tensors of the target were not in the file"),
+        ("unexpected", len(report.unexpected_keys), "tensors of the file were not in the target"),
+        ("mismatched", len(report.mismatched), "tensors did not fit"),
+        ("cast", len(report.cast), "tensors were cast to the target's dtype"),
     ]
+    findings = [
+        document.Finding(code, "warning", "", f"{path}: {count} {what}; the report names them.")
+        for code, count, what in losses
+        if count
+    ]
+    return dataclasses.replace(report, findings=(*findings, *noticed))
+
+
+class _Reader:
+    """An open file and its placement, as the room of values sees them: it knows what, we know where."""
+
+    def __init__(self, source: storage.Source, contents: containers.Contents) -> None:
+        self.source = source
+        self._placement = contents.placement
+        self._names = contents.document.tensors.names
+
+    def fill(self, memory: values.Memory) -> None:
+        self.source.read_into([self._read(i, buffer) for i, buffer in memory.buffers().items()])
+
+    def read(self, direct: Sequence[values.Direct], started: list[int]) -> None:
+        self.source.read_into([self._read(each.stored, each.buffer) for each in direct], started=started)
+
+    def check(self, stored: Iterable[int]) -> None:
+        """Read everything and check the digests, keeping nothing. A file without digests has none to check."""
+        digests = self._placement.digests
+        if digests is not None:
+            self.source.check((self._placement.spans[i], digests[i], self._names[i]) for i in stored)
+
+    def _read(self, index: int, buffer: Any) -> storage.Read:
+        digests = self._placement.digests
+        digest = None if digests is None else digests[index]
+        return storage.Read(self._placement.spans[index], buffer, digest, self._names[index])
 
 
 def _allowed(allow: Iterable[str], known: set[str]) -> frozenset[str]:

@@ -6,11 +6,12 @@ nothing in it that two readers could understand in two ways. ``spec/format.md`` 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64
 
 from ..document import ITEMSIZE, Document, Shown, check, decode, encode
 from ..errors import DigestError, FormatError, SaveError
@@ -27,7 +28,6 @@ PREFIX = b'{"__metadata__":{"torchkeep.digests":"'
 
 DIGEST_NDIGITS = 16
 _DIGEST_AT = safetensors.LENGTH_NBYTES + len(PREFIX)
-_NO_DIGEST = b"0" * DIGEST_NDIGITS
 _KEYS = ["torchkeep.digests", "format", "torchkeep"]
 
 _encoder = msgspec.json.Encoder()
@@ -72,7 +72,7 @@ def layout(document: Document, *, limits: Limits = LIMITS) -> Layout:
     """
     table = document.tensors
     sizes = [table.nbytes(i) for i in range(len(table.names))]
-    relative = safetensors.spans_of(sizes, [ITEMSIZE[dtype] for dtype in table.dtypes])
+    relative = safetensors.spans_of(sizes, safetensors.order([ITEMSIZE[dtype] for dtype in table.dtypes]))
     entries: dict[str, safetensors.Entry] = {}
     shown = Shown(table.names, [], [])
     for name, dtype, shape, span in zip(table.names, table.dtypes, table.shapes, relative, strict=True):
@@ -97,16 +97,28 @@ def _render(text: str, entries: dict[str, safetensors.Entry], digests: Sequence[
     """The canonical header, with zeros where its own digest goes."""
     column = "0" * DIGEST_NDIGITS + "".join([f"{digest:016x}" for digest in digests])
     metadata = {"torchkeep.digests": column, "format": "pt", "torchkeep": text}
-    json = _encoder.encode({"__metadata__": metadata, **entries})
+    return _framed(_encoder.encode({"__metadata__": metadata, **entries}))
+
+
+def _framed(json: bytes) -> bytes:
+    """A header's JSON between its length and the spaces that align the data."""
     padded = -(-(safetensors.LENGTH_NBYTES + len(json)) // ALIGNMENT) * ALIGNMENT
     length = padded - safetensors.LENGTH_NBYTES
     return length.to_bytes(safetensors.LENGTH_NBYTES, "little") + json.ljust(length)
 
 
 def _seal(raw: bytes) -> bytes:
-    """Put the digest of a header with zeros in its place where the zeros are."""
-    digest = f"{xxh3_64_intdigest(raw):016x}".encode()
-    return raw[:_DIGEST_AT] + digest + raw[_DIGEST_AT + DIGEST_NDIGITS :]
+    """The header with its own digest in the place of the zeros."""
+    return raw[:_DIGEST_AT] + _digest(raw) + raw[_DIGEST_AT + DIGEST_NDIGITS :]
+
+
+def _digest(raw: bytes) -> bytes:
+    """The digest of a header, taken as if there were zeros where it stands."""
+    view = memoryview(raw)
+    digest = xxh3_64(view[:_DIGEST_AT])
+    digest.update(b"0" * DIGEST_NDIGITS)
+    digest.update(view[_DIGEST_AT + DIGEST_NDIGITS :])
+    return digest.hexdigest().encode()
 
 
 # --- reading ----------------------------------------------------------------------------------------
@@ -118,8 +130,7 @@ def check_digest(raw: bytes) -> None:
     Raises:
         DigestError: it is not.
     """
-    zeroed = raw[:_DIGEST_AT] + _NO_DIGEST + raw[_DIGEST_AT + DIGEST_NDIGITS :]
-    if _seal(zeroed) != raw:
+    if raw[_DIGEST_AT : _DIGEST_AT + DIGEST_NDIGITS] != _digest(raw):
         raise DigestError(
             "the header's bytes are not the bytes that were saved: the file is damaged. Nothing was loaded. "
             "Restore it from a copy.",
@@ -138,10 +149,9 @@ def read(header: safetensors.Header, *, limits: Limits = LIMITS) -> tuple[Docume
     if list(metadata) != _KEYS or metadata["format"] != "pt":
         raise FormatError(f"__metadata__ has the keys {sorted(metadata)}, not {_KEYS}", clause="N-1")
     digests = _digests(metadata["torchkeep.digests"], len(header.spans))
-    text = metadata["torchkeep"]
-    if _seal(_render(text, header.entries, digests)) != header.raw:
+    if _framed(_encoder.encode({"__metadata__": metadata, **header.entries})) != header.raw:
         raise FormatError("the header is not in canonical form", clause="N-4")
-    document = decode(text, header.shown, limits=limits)
+    document = decode(metadata["torchkeep"], header.shown, limits=limits)
     check(document, limits=limits)
     _check_order(document, header)
     return document, Placement(header.spans, digests)
@@ -150,11 +160,11 @@ def read(header: safetensors.Header, *, limits: Limits = LIMITS) -> tuple[Docume
 def _check_order(document: Document, header: safetensors.Header) -> None:
     """N-6: larger items first, then in the header's order. N-7: bytes have the only name they can have."""
     table = document.tensors
-    itemsizes = [ITEMSIZE[dtype] for dtype in table.dtypes]
-    sizes = [span.nbytes for span in header.spans]
-    for span, expected in zip(header.spans, safetensors.spans_of(sizes, itemsizes), strict=True):
-        if span.offset - len(header.raw) != expected.offset:
+    cursor = len(header.raw)
+    for i in safetensors.order([ITEMSIZE[dtype] for dtype in table.dtypes]):
+        if header.spans[i].offset != cursor:
             raise FormatError("the tensors' bytes are not in canonical order", clause="N-6")
+        cursor += header.spans[i].nbytes
     for i, (dtype, shape) in enumerate(zip(table.dtypes, table.shapes, strict=True)):
         if dtype is not header.shown.dtypes[i] or shape is not header.shown.shapes[i]:
             entry = header.entries[table.names[i]]
@@ -164,6 +174,10 @@ def _check_order(document: Document, header: safetensors.Header) -> None:
 
 def _digests(text: str, count: int) -> list[int]:
     """The digest of each tensor, from a column of fixed width that begins with the header's own."""
-    if len(text) != DIGEST_NDIGITS * (count + 1) or not set(text) <= set("0123456789abcdef"):
+    try:
+        digests = bytes.fromhex(text)
+    except ValueError:
+        digests = b""
+    if digests.hex() != text or len(text) != DIGEST_NDIGITS * (count + 1):
         raise FormatError(f"{len(text)} digits of digests for {count} tensors", clause="N-5")
-    return [int(text[i : i + DIGEST_NDIGITS], 16) for i in range(DIGEST_NDIGITS, len(text), DIGEST_NDIGITS)]
+    return list(struct.unpack(f">{count + 1}Q", digests)[1:])

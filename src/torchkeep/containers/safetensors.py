@@ -8,6 +8,7 @@ metadata; `containers.native` adds that. Clauses are those of ``spec/format.md``
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class Entry(msgspec.Struct):
     """One tensor of a header. All optional, since `__metadata__` passes through the same decoder."""
 
     dtype: str | None = None
-    shape: tuple[int, ...] | str | None = None
-    data_offsets: tuple[int, int] | str | None = None
+    shape: tuple[int, ...] | None = None
+    data_offsets: tuple[int, int] | None = None
 
 
 class _Metadata(msgspec.Struct):
@@ -38,6 +39,8 @@ class _Metadata(msgspec.Struct):
 
 
 _entries = msgspec.json.Decoder(dict[str, Entry])
+_entry = msgspec.json.Decoder(Entry)
+_any_entries = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _metadata = msgspec.json.Decoder(_Metadata)
 
 
@@ -97,12 +100,11 @@ def parse(raw: bytes, *, file_nbytes: int, limits: Limits) -> Header:
     """
     text = memoryview(raw)[LENGTH_NBYTES:]
     try:
-        entries = _entries.decode(text)
+        entries = _decode_entries(text)
         metadata = _metadata.decode(text).metadata
     except (ValueError, RecursionError) as error:
         clause = "H-3" if isinstance(error, msgspec.ValidationError) else "H-2"
         raise FormatError(f"the header cannot be read: {error}", clause=clause) from error
-    entries.pop("__metadata__", None)
     if len(entries) > limits.tensors:
         raise LimitError(f"{len(entries)} tensors; the limit is {limits.tensors}")
 
@@ -113,7 +115,7 @@ def parse(raw: bytes, *, file_nbytes: int, limits: Limits) -> Header:
     geometries: dict[tuple[str, Shape], tuple[str, Shape, int]] = {}
     for name, entry in entries.items():
         dtype, shape, offsets = entry.dtype, entry.shape, entry.data_offsets
-        if not (isinstance(dtype, str) and isinstance(shape, tuple) and isinstance(offsets, tuple)):
+        if dtype is None or shape is None or offsets is None:
             raise FormatError(f"{name!r} is no tensor: dtype, shape or data_offsets is missing", clause="H-3")
         geometry = geometries.get((dtype, shape))
         if geometry is None:
@@ -128,10 +130,7 @@ def parse(raw: bytes, *, file_nbytes: int, limits: Limits) -> Header:
         spans.append(Span(start + begin, end - begin))
 
     cursor = start
-    in_file_order = sorted(
-        zip(spans, entries, strict=True), key=lambda pair: (pair[0].offset, pair[0].nbytes)
-    )
-    for span, name in in_file_order:
+    for span, name in _in_file_order(spans, entries):
         if span.offset != cursor:
             raise FormatError(f"the bytes of {name!r} leave a gap or overlap", clause="H-5")
         cursor += span.nbytes
@@ -142,6 +141,25 @@ def parse(raw: bytes, *, file_nbytes: int, limits: Limits) -> Header:
         )
     shown = Shown(list(entries), dtypes, shapes)
     return Header(raw, None if metadata is msgspec.UNSET else metadata, shown, spans, entries)
+
+
+def _decode_entries(text: memoryview) -> dict[str, Entry]:
+    """The tensors of a header. Where `__metadata__` has keys named as an entry's, it is told apart first."""
+    try:
+        entries = _entries.decode(text)
+    except msgspec.ValidationError:
+        raw = _any_entries.decode(text)
+        entries = {name: _entry.decode(each) for name, each in raw.items() if name != "__metadata__"}
+    entries.pop("__metadata__", None)
+    return entries
+
+
+def _in_file_order(spans: list[Span], names: Iterable[str]) -> Iterable[tuple[Span, str]]:
+    """Spans with their names as their bytes follow each other; most headers list them so."""
+    pairs = zip(spans, names, strict=True)
+    if all(map(operator.eq, (span.end for span in spans), (span.offset for span in spans[1:]))):
+        return pairs
+    return sorted(pairs, key=lambda pair: (pair[0].offset, pair[0].nbytes))
 
 
 def _geometry(dtype: str, shape: Shape, limits: Limits) -> tuple[str, Shape, int]:
@@ -190,12 +208,18 @@ def shown_as(dtype: str, shape: Shape) -> tuple[str, Shape]:
     return name, shape
 
 
-def spans_of(sizes: Sequence[int], itemsizes: Iterable[int]) -> list[Span]:
-    """Consecutive spans from 0, larger items first, so that every tensor is aligned to its items."""
+def order(itemsizes: Sequence[int]) -> list[int]:
+    """Larger items first, so that every tensor is aligned to its items; else as in the header."""
+    if len(set(itemsizes)) <= 1:
+        return list(range(len(itemsizes)))
+    return sorted(range(len(itemsizes)), key=lambda i: -itemsizes[i])
+
+
+def spans_of(sizes: Sequence[int], in_order: Sequence[int]) -> list[Span]:
+    """Consecutive spans from 0, in that order."""
     spans = [Span(0, 0)] * len(sizes)
     cursor = 0
-    by_itemsize = sorted(enumerate(itemsizes), key=lambda pair: -pair[1])
-    for index, _ in by_itemsize:
+    for index in in_order:
         spans[index] = Span(cursor, sizes[index])
         cursor += sizes[index]
     return spans

@@ -10,6 +10,7 @@ from .canonical import encode as encode
 from .check import check as check
 from .check import extent as extent
 from .check import is_dense as is_dense
+from .collector import collector_paused as collector_paused
 from .dtypes import ITEMSIZE as ITEMSIZE
 from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME
 from .find import find as find
@@ -17,6 +18,7 @@ from .findings import Finding as Finding
 from .kinds import KINDS as KINDS
 from .kinds import MODULE_INTERNALS as MODULE_INTERNALS
 from .model import FORMAT_VERSION as FORMAT_VERSION
+from .model import ROLES as ROLES
 from .model import ClassInfo as ClassInfo
 from .model import Document as Document
 from .nodes import Map as Map
@@ -29,7 +31,6 @@ from .nodes import TensorRef as TensorRef
 from .nodes import Typed as Typed
 from .nodes import Value as Value
 from .nodes import children as children
-from .model import ROLES as ROLES
 from .state_dict import EXTRA_STATE as EXTRA_STATE
 from .state_dict import StateDict as StateDict
 from .state_dict import is_optimizer as is_optimizer

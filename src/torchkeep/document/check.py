@@ -40,7 +40,7 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
             elif isinstance(node, Seq) and node.kind in ("set", "frozenset"):
                 _check_keys(document, node.items)
         except FormatError as error:
-            error.add_note(f"in node {position} of the document")
+            error.message += f", in node {position} of the document"
             raise
     for value in document.tensors.attributes.values():
         _check_attribute_names(document, value)
@@ -48,15 +48,8 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
 
 def _check_references(document: Document) -> None:
     """D-4: references point at something. D-7: numbering is depth first, and nothing is hidden."""
-    node_count, tensor_count = len(document.nodes), len(document.tensors)
-    for value in document.references():
-        if isinstance(value, TensorRef):
-            if not 0 <= value.index < tensor_count:
-                raise FormatError(f"tensor {value.index} is not in the table", clause="D-4")
-        elif not 0 <= value.index < node_count:
-            raise FormatError(f"node {value.index} is not in the document", clause="D-4")
     nodes, tensors = document.reachable(document.root)
-    if nodes != list(range(node_count)) or tensors != list(range(tensor_count)):
+    if nodes != list(range(len(document.nodes))) or tensors != list(range(len(document.tensors))):
         raise FormatError("nodes or tensors are unreachable or not in depth-first order", clause="D-7")
 
 
@@ -168,17 +161,10 @@ def _check_module(document: Document, node: Typed) -> None:
     seen: set[object] = set()
     for field in ("parameters", "buffers", "modules", "attributes"):
         for name in document.entries(node.fields.get(field)):
-            if (
-                name in seen
-                or name in MODULE_INTERNALS
-                or name == ""
-                or (field != "attributes" and "." in str(name))
-            ):
+            if name in seen or name in MODULE_INTERNALS or name == "" or (field != "attributes" and "." in str(name)):
                 raise FormatError(f"a module cannot have {name!r} among its {field}", clause="M-1")
             seen.add(name)
-    if not set(document.texts(node.fields.get("non_persistent"))) <= set(
-        document.entries(node.fields.get("buffers"))
-    ):
+    if not set(document.texts(node.fields.get("non_persistent"))) <= set(document.entries(node.fields.get("buffers"))):
         raise FormatError("a non-persistent buffer that is no buffer", clause="M-2")
     _check_attribute_names(document, node.fields.get("attributes"))
 

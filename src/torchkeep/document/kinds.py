@@ -111,9 +111,7 @@ KINDS: dict[str, Kind] = {
             "extra_state": _anything,
             "hooks": _texts,
         },
-        frozenset(
-            {"parameters", "buffers", "non_persistent", "modules", "attributes", "extra_state", "hooks"}
-        ),
+        frozenset({"parameters", "buffers", "non_persistent", "modules", "attributes", "extra_state", "hooks"}),
     ),
     "custom": Kind(1, {"class": _text, "state": _anything}),
     "optimizer": Kind(

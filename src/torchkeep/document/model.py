@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from ..errors import FormatError
 from .findings import Finding
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import TensorTable
@@ -67,28 +68,31 @@ class Document:
         node = self.node(value)
         return tuple(item for item in node.items if isinstance(item, str)) if isinstance(node, Seq) else ()
 
-    def references(self) -> Iterator[TensorRef | Ref]:
-        """Every reference that stands anywhere in the Document."""
-        for value in (self.root, *self.tensors.attributes.values()):
-            if isinstance(value, TensorRef | Ref):
-                yield value
-        for node in self.nodes:
-            yield from children(node)
-
     def reachable(self, start: Value) -> tuple[list[int], list[int]]:
-        """Positions of the nodes, and rows of the tensors, that `start` leads to; each once, depth first."""
+        """Positions of the nodes, and rows of the tensors, that `start` leads to; each once, depth first.
+
+        Raises:
+            FormatError: D-4, a reference to what is not there.
+        """
         nodes: dict[int, None] = {}
         tensors: dict[int, None] = {}
         attributes = self.tensors.attributes
+        node_count, tensor_count = len(self.nodes), len(self.tensors)
         stack: list[Value] = [start]
         while stack:
             value = stack.pop()
             if type(value) is TensorRef:
-                if value.index not in tensors:
-                    tensors[value.index] = None
-                    if value.index in attributes:
-                        stack.append(attributes[value.index])
+                row = value.index
+                if row in tensors:
+                    continue
+                if not 0 <= row < tensor_count:
+                    raise FormatError(f"tensor {row} is not in the table", clause="D-4")
+                tensors[row] = None
+                if row in attributes:
+                    stack.append(attributes[row])
             elif type(value) is Ref and value.index not in nodes:
+                if not 0 <= value.index < node_count:
+                    raise FormatError(f"node {value.index} is not in the document", clause="D-4")
                 nodes[value.index] = None
                 stack.extend(reversed(children(self.nodes[value.index])))
         return list(nodes), list(tensors)

@@ -11,6 +11,7 @@ Document recurses, however deep the object was.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
@@ -67,12 +68,16 @@ class Opaque(msgspec.Struct, frozen=True):
 Node: TypeAlias = Seq | Map | Typed | Opaque
 
 
+_REFERENCES = frozenset({TensorRef, Ref})
+
+
 def children(node: Node) -> list[TensorRef | Ref]:
     """Every tensor and node that `node` refers to, keys of a map included, in order."""
+    values: Iterable[Value]
     if isinstance(node, Seq):
-        values: Iterable[Value] = node.items
+        values = node.items
     elif isinstance(node, Map):
-        values = (value for pair in zip(node.keys, node.values, strict=True) for value in pair)
+        values = chain.from_iterable(zip(node.keys, node.values, strict=True))
     else:
         values = node.fields.values()
-    return [value for value in values if isinstance(value, TensorRef | Ref)]
+    return [value for value in values if type(value) in _REFERENCES]  # type: ignore[misc]

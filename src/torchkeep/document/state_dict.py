@@ -59,9 +59,7 @@ def _of_module(document: Document, root: Typed) -> StateDict:
     while stack:
         prefix, module, above = stack.pop()
         if len(found.rows) + len(stack) > LIMITS.tensors:
-            raise LimitError(
-                f"a module tree with more than {LIMITS.tensors} names: modules that share modules"
-            )
+            raise LimitError(f"a module tree with more than {LIMITS.tensors} names: modules that share modules")
         hidden = document.texts(module.fields.get("non_persistent"))
         for field_name in ("parameters", "buffers"):
             for name, value in document.entries(module.fields.get(field_name)).items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from ..document import Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, items_of
@@ -42,8 +43,7 @@ class FileReport:
         """The stored tensors, in the file's order."""
         table = self._document.tensors
         return [
-            TensorInfo(name, table.dtypes[i], table.shapes[i], table.nbytes(i))
-            for i, name in enumerate(table.names)
+            TensorInfo(name, table.dtypes[i], table.shapes[i], table.nbytes(i)) for i, name in enumerate(table.names)
         ]
 
     @property
@@ -55,23 +55,17 @@ class FileReport:
         """The object as an indented tree, one line a value.
 
         Args:
-            limit: most lines; None for all. A last line says how many more there are.
+            limit: most lines; None for all. A last line says that there are more.
         """
-        lines: list[str] = []
-        rest = 0
-        for line in tree_lines(self._document):
-            if limit is None or len(lines) < limit:
-                lines.append(line)
-            else:
-                rest += 1
-        return lines + [f"... and {rest:,} more lines"] if rest else lines
+        lines = list(islice(tree_lines(self._document), None if limit is None else limit + 1))
+        if limit is not None and len(lines) > limit:
+            lines[limit:] = [f"... more than {limit} lines"]
+        return lines
 
     def text(self, *, limit: int | None = 200) -> str:
         """All of it as a person reads it."""
         table = self._document.tensors
-        lines = [
-            f"{printable(self.path)}: {self.kind} file, {size(self.nbytes)}, {len(table.names):,} stored tensors"
-        ]
+        lines = [f"{printable(self.path)}: {self.kind} file, {size(self.nbytes)}, {len(table.names):,} stored tensors"]
         if self.environment:
             saved = ", ".join(f"{name} {version}" for name, version in self.environment.items())
             lines.append(f"saved with  {saved}")
@@ -102,13 +96,10 @@ class FileReport:
             "metadata": self.metadata,
             "parameter_count": self.parameter_count,
             "tensors": [
-                {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "nbytes": t.nbytes}
-                for t in self.tensors
+                {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "nbytes": t.nbytes} for t in self.tensors
             ],
             "needs": [{"name": n.name, "role": n.role, "package": n.package} for n in self.needs],
-            "routes": [
-                {"name": r.name, "open": r.open, "lacks": list(r.lacks), "call": r.call} for r in self.routes
-            ],
+            "routes": [{"name": r.name, "open": r.open, "lacks": list(r.lacks), "call": r.call} for r in self.routes],
             "findings": [
                 {"code": f.code, "severity": f.severity, "path": f.path, "message": f.message, "hint": f.hint}
                 for f in self.findings
@@ -120,9 +111,7 @@ class FileReport:
         return self.text()
 
 
-def describe(
-    document: Document, *, path: str, kind: str, nbytes: int, metadata: dict[str, str]
-) -> FileReport:
+def describe(document: Document, *, path: str, kind: str, nbytes: int, metadata: dict[str, str]) -> FileReport:
     """The report of a file from its Document."""
     needs = tuple(
         Need(name, role, info.package if (info := document.classes.get(name)) else None)
@@ -179,20 +168,25 @@ def count_elements(document: Document) -> int:
 def tree_lines(document: Document) -> Iterator[str]:
     """One line a value, indented by depth; what was shown before is referred to by its place."""
     places: dict[int, str] = {}
-    stack: list[tuple[int, str, str, Value]] = [(0, "", "", document.root)]
-    while stack:
-        depth, label, place, value = stack.pop()
-        prefix = "  " * depth + (f"{label}: " if label else "")
-        if isinstance(value, Ref):
-            if value.index in places:
-                yield f"{prefix}same as {places[value.index] or 'the root'}"
-                continue
-            places[value.index] = place
+    levels: list[Iterator[tuple[str, str, Value]]] = [iter([("", "", document.root)])]
+    above = [""]
+    while levels:
+        label, step, value = next(levels[-1], (None, "", None))
+        if label is None:
+            levels.pop()
+            above.pop()
+            continue
+        prefix = "  " * (len(levels) - 1) + (f"{label}: " if label else "")
+        if not isinstance(value, Ref):
+            yield prefix + _leaf(document, value)
+        elif value.index in places:
+            yield f"{prefix}same as {places[value.index] or 'the root'}"
+        else:
+            place = places[value.index] = above[-1] + step
             heading, inner = _heading(document, value)
             yield prefix + heading
-            stack.extend((depth + 1, name, f"{place}{step}", child) for name, step, child in reversed(inner))
-        else:
-            yield prefix + _leaf(document, value)
+            levels.append(iter(inner))
+            above.append(place)
 
 
 def _leaf(document: Document, value: Value) -> str:
@@ -207,7 +201,7 @@ def _leaf(document: Document, value: Value) -> str:
     return f"{kind} {table.dtype(row)} {shape}{viewed}"
 
 
-Inner = list[tuple[str, str, Value]]
+Inner = Iterable[tuple[str, str, Value]]
 
 
 def _heading(document: Document, value: Ref) -> tuple[str, Inner]:
@@ -219,12 +213,10 @@ def _heading(document: Document, value: Ref) -> tuple[str, Inner]:
         short = _short(document, node)
         if short is not None:
             return short, []
-        items = [(f"[{i}]", f"[{i}]", item) for i, item in enumerate(node.items)]
+        items = ((f"[{i}]", f"[{i}]", item) for i, item in enumerate(node.items))
         return f"{node.kind} of {len(node.items)}", items
     if isinstance(node, Opaque):
-        return f"opaque {printable(node.what)}", [
-            (name, f".{name}", child) for name, child in node.fields.items()
-        ]
+        return f"opaque {printable(node.what)}", [(name, f".{name}", child) for name, child in node.fields.items()]
     return _typed_heading(document, node)
 
 
@@ -238,11 +230,8 @@ def _short(document: Document, node: Seq) -> str | None:
 
 
 def _entries(document: Document, entries: dict[Value, Value]) -> Inner:
-    rows = []
-    for key, child in entries.items():
-        label = f"[{_label(document, key)}]"
-        rows.append((label, label, child))
-    return rows
+    labels = (f"[{_label(document, key)}]" for key in entries)
+    return ((label, label, child) for label, child in zip(labels, entries.values(), strict=True))
 
 
 def _label(document: Document, key: Value) -> str:
@@ -253,26 +242,19 @@ def _label(document: Document, key: Value) -> str:
     return printable(repr(key))
 
 
-def _named(document: Document, value: Value) -> Inner:
+def _named(document: Document, value: Value) -> list[tuple[str, str, Value]]:
     return [
-        (printable(str(name)), f".{printable(str(name))}", child)
-        for name, child in document.entries(value).items()
+        (printable(str(name)), f".{printable(str(name))}", child) for name, child in document.entries(value).items()
     ]
 
 
 def _typed_heading(document: Document, node: Typed) -> tuple[str, Inner]:
     fields = node.fields
     if node.kind == "module":
-        inner = [
-            row for name in ("parameters", "buffers", "modules") for row in _named(document, fields.get(name))
-        ]
+        inner = [row for name in ("parameters", "buffers", "modules") for row in _named(document, fields.get(name))]
         attributes = _named(document, fields.get("attributes"))
         plain = [row for row in attributes if not isinstance(row[2], Ref | TensorRef)]
-        inner += [
-            row
-            for row in attributes
-            if isinstance(row[2], Ref | TensorRef) and not _is_small(document, row[2])
-        ]
+        inner += [row for row in attributes if isinstance(row[2], Ref | TensorRef) and not _is_small(document, row[2])]
         told = ", ".join(f"{label}={_leaf(document, child)}" for label, _, child in plain)
         small = ", ".join(
             f"{label}={_brief(document, child)}"
@@ -313,8 +295,7 @@ def _brief(document: Document, value: Value) -> str:
 def _is_small(document: Document, value: Value) -> bool:
     node = document.node(value)
     return (isinstance(node, Seq) and _short(document, node) is not None) or (
-        isinstance(node, Typed)
-        and node.kind in ("function", "class", "torch.dtype", "torch.device", "torch.Size")
+        isinstance(node, Typed) and node.kind in ("function", "class", "torch.dtype", "torch.device", "torch.Size")
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-
 from ..document import Finding
 
 
@@ -106,9 +105,7 @@ class LoadReport:
         lines = [f"loaded {self.matched} of {self.total} tensors from {self.path}{part}"]
         for label, names in (("missing", self.missing_keys), ("unexpected", self.unexpected_keys)):
             lines += [f"  {label}: {name}" for name in names]
-        lines += [
-            f"  mismatched: {name}: file {ours}, target {theirs}" for name, ours, theirs in self.mismatched
-        ]
+        lines += [f"  mismatched: {name}: file {ours}, target {theirs}" for name, ours, theirs in self.mismatched]
         lines += [f"  cast: {name}: {saved} to {now}" for name, saved, now in self.cast]
         lines += [f"  renamed: {old} to {new}" for old, new in self.renamed.items()]
         lines += [f"  optimizer {key}: state matched by {how}" for key, how in self.optimizers.items()]

@@ -90,9 +90,7 @@ class Source:
         for read in reads:
             self._expect_inside(read.span, read.name)
             if memoryview(read.buffer).nbytes != read.span.nbytes:
-                raise ValueError(
-                    f"the buffer of {read.name!r} is not of the {read.span.nbytes} bytes of its span"
-                )
+                raise ValueError(f"the buffer of {read.name!r} is not of the {read.span.nbytes} bytes of its span")
         for run in _runs([read.span for read in reads]):
             if started is not None:
                 started.extend(run)
@@ -167,9 +165,7 @@ class Source:
 
     def _fill(self, vectors: Sequence[WriteableBuffer], span: Span) -> None:
         """Fill `vectors`, one after another, from `span`, which is as long as they are together."""
-        with typed(
-            self.path, doing=f"cannot read {span} of {self.path!r}", unchanged="the file was only read"
-        ):
+        with typed(self.path, doing=f"cannot read {span} of {self.path!r}", unchanged="the file was only read"):
             move = self._preadv if _HAVE_PREADV else self._readinto
             offset, rest = span.offset, vectors
             while offset < span.end:

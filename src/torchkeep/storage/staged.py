@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
+
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -48,9 +48,7 @@ class Staged:
 
     __slots__ = ("_committed", "_durable", "_fd", "_overwrite", "_temporary", "nbytes", "path")
 
-    def __init__(
-        self, path: str, temporary: str, fd: int, *, nbytes: int, durable: bool, overwrite: bool
-    ) -> None:
+    def __init__(self, path: str, temporary: str, fd: int, *, nbytes: int, durable: bool, overwrite: bool) -> None:
         self.path = path
         self.nbytes = nbytes
         self._temporary = temporary
@@ -210,7 +208,7 @@ def stage(
     """
     target, replaced = _destination(path_text(path, unchanged=_UNCHANGED), overwrite=overwrite)
     directory = os.path.dirname(target)
-    temporary = os.path.join(directory, f".torchkeep-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(directory, f".torchkeep-{os.urandom(8).hex()}.tmp")
     with typed(directory, doing=f"cannot create a file in {directory!r}", unchanged=_UNCHANGED):
         # Not even for a moment may the new bytes be open to more readers than the old ones were.
         fd = os.open(temporary, _CREATE, 0o666 if replaced is None else 0o600)

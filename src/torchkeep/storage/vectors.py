@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -14,8 +15,7 @@ MAX_VECTORS = 1000
 """Buffers in one call. POSIX systems take 1024 (IOV_MAX)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True, gc=False):
     """A byte range of a file."""
 
     offset: int

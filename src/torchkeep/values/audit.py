@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..document import ROLES, Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, children
+from ..document import ROLES, Document, Finding, Opaque, Ref, TensorRef, Typed, Value, children
 from ..errors import ChangedClassError, LoadError, TrustError
 from . import sources, torch_table
 from .registry import Registration, class_name, registration
@@ -97,9 +97,7 @@ def audit(
         raise TrustError(_trust_message(path, refused))
     for i, node in nodes:
         if isinstance(node, Opaque):
-            raise LoadError(
-                f"{path}: node {i} is {node.what}, which can be shown but not built. Nothing was loaded."
-            )
+            raise LoadError(f"{path}: node {i} is {node.what}, which can be shown but not built. Nothing was loaded.")
         if isinstance(node, Typed) and node.kind == "module":
             _check_module(document, node, result, allowed, path)
         elif isinstance(node, Typed) and node.kind == "method" and not skeleton:
@@ -150,9 +148,7 @@ def _check_module(document: Document, node: Typed, result: Audit, allowed: froze
                 f"{path}: {name} had a {' and a '.join(hooks)} when it was saved, and hooks are code, which no "
                 'file holds. Nothing was loaded. Pass allow={"hooks"} to load it without, and register them again.'
             )
-        result.findings.append(
-            Finding("hooks", "warning", "", f"{name} came back without its {', '.join(hooks)}.")
-        )
+        result.findings.append(Finding("hooks", "warning", "", f"{name} came back without its {', '.join(hooks)}."))
     if cls is None:
         return
     for attribute, value in document.entries(node.fields.get("attributes")).items():
@@ -192,12 +188,7 @@ def _check_method(document: Document, node: Typed, result: Audit, path: str) -> 
     found = None
     if opened is not None and (base := owner_of(opened.obj, method)) is not None:
         found = vars(base)[method]
-    if (
-        opened is None
-        or opened.how != "named"
-        or not isinstance(found, types.FunctionType)
-        or method.startswith("__")
-    ):
+    if opened is None or opened.how != "named" or not isinstance(found, types.FunctionType) or method.startswith("__"):
         raise TrustError(
             f"{path}: a method {method!r} of {name} was saved as a value; methods come back only from a class that "
             f"you name. Nothing was loaded. Pass classes={{{str(name)!r}: {last_name(str(name))}}}."
@@ -300,9 +291,7 @@ def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]]) -> s
     lines = [f"{path}: classes changed since the file was saved. Nothing was loaded."]
     for name, (cls, absent) in lacking.items():
         sets = "; ".join(f"state.attributes[{one!r}] = ..." for one in absent)
-        lines.append(
-            f"  {class_name(cls)}.__init__ now assigns {', '.join(absent)}, which the file does not have"
-        )
+        lines.append(f"  {class_name(cls)}.__init__ now assigns {', '.join(absent)}, which the file does not have")
         if issubclass(cls, torch.nn.Module):
             lines.append("  Register how an older model gets them, and load again:")
             lines.append(f"    def migrate(state):  # {sets}")

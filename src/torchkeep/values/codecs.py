@@ -137,9 +137,7 @@ def _reference(obj: Any, context: Context) -> str:
     for part in qualname.split("."):
         found = getattr(found, part, None)
     if found is not obj:
-        raise context.unsaveable(
-            obj, "has no name that a file could refer to (a lambda, or a nested function)"
-        )
+        raise context.unsaveable(obj, "has no name that a file could refer to (a lambda, or a nested function)")
     if str(module_name).partition(".")[0] in sys.stdlib_module_names and module_name != "__main__":
         raise context.unsaveable(obj, "belongs to the standard library, which no file may name")
     return context.remember(obj)
@@ -176,18 +174,14 @@ def _plain_object(obj: Any, context: Context) -> Parts:
     if not is_plain_class(cls):
         raise context.unsaveable(obj, "is not made of a __dict__ alone")
     if custom := [
-        n
-        for n in ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__")
-        if _overrides(cls, n)
+        n for n in ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__") if _overrides(cls, n)
     ]:
         raise context.unsaveable(obj, f"has its own {custom[0]}, which torchkeep does not run")
     state = vars(obj)
     if _overrides(cls, "__getstate__"):
         state = obj.__getstate__()
         if type(state) is not dict:
-            raise context.unsaveable(
-                obj, f"has a __getstate__ that gives a {type(state).__name__}, not a dict"
-            )
+            raise context.unsaveable(obj, f"has a __getstate__ that gives a {type(state).__name__}, not a dict")
     return typed("object", {"class": context.remember(cls), "attributes": Hidden(state)})
 
 

@@ -6,9 +6,7 @@ those, and afterwards puts references in their places. So a codec never sees sha
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,20 +121,7 @@ def encode(obj: Any, *, root_name: str = "obj") -> Encoded:
     Raises:
         UnsaveableError: something in it has no codec; the message gives its path.
     """
-    with _collector_paused():
-        return _Walk(root_name).encode(obj)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """No garbage collection while many small objects are made: each run would walk all of them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+    return _Walk(root_name).encode(obj)
 
 
 @dataclass(slots=True)

@@ -72,8 +72,7 @@ def optimizer_rows(document: Document, start: Value) -> OptimizerRows:
         parts = optimizer.fields if optimizer else items_of(document, value) or {}
         groups = document.node(parts.get("param_groups"))
         on_device = isinstance(groups, Seq) and any(
-            entries.get("capturable") or entries.get("fused")
-            for entries in map(document.entries, groups.items)
+            entries.get("capturable") or entries.get("fused") for entries in map(document.entries, groups.items)
         )
         for state in document.entries(parts.get("state")).values():
             for name, item in document.entries(state).items():

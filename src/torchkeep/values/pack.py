@@ -219,7 +219,7 @@ def _is_writable(name: str) -> bool:
     """Whether a name can stand in a header as it is."""
     if not name or name == "__metadata__" or name.startswith(RESERVED) or "\ufffd" in name:
         return False
-    return name.isascii() and len(name) <= LIMITS.name_nbytes or len(name.encode()) <= LIMITS.name_nbytes
+    return (name.isascii() and len(name) <= LIMITS.name_nbytes) or len(name.encode()) <= LIMITS.name_nbytes
 
 
 def _unique(name: str, taken: set[str]) -> str:

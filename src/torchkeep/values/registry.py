@@ -91,9 +91,7 @@ def register(
     if steps and not issubclass(cls, torch.nn.Module):
         raise TypeError(f"migrations are for nn.Module classes; {class_name(cls)} has encode= and decode=")
     if version < 1 or any(not 1 <= step < version for step in steps):
-        raise ValueError(
-            f"version {version} with migrations from {sorted(steps)}: each starts from 1 to version - 1"
-        )
+        raise ValueError(f"version {version} with migrations from {sorted(steps)}: each starts from 1 to version - 1")
     for stale in [known for known in _by_class if class_name(known) == class_name(cls)]:
         del _by_class[stale]  # a module that was reloaded defines its classes anew
     _by_class[cls] = Registration(cls, aliases, version, steps, encode, decode)

@@ -70,12 +70,8 @@ class Resolver:
                 raise TypeError(f"classes[{name!r}] is {given!r}, which is no class and no function")
         self._trust = (trust,) if isinstance(trust, str) else tuple(trust)
         for entry in self._trust:
-            if not isinstance(entry, str) or not all(
-                map(str.isidentifier, entry.replace(":", ".").split("."))
-            ):
-                raise ValueError(
-                    f"trust takes 'package', 'package.module' or 'package.module:Name', not {entry!r}"
-                )
+            if not isinstance(entry, str) or not all(map(str.isidentifier, entry.replace(":", ".").split("."))):
+                raise ValueError(f"trust takes 'package', 'package.module' or 'package.module:Name', not {entry!r}")
 
     def resolve(
         self, name: str, role: Role, *, holders: frozenset[str] = frozenset(), lasts: Mapping[str, int]

@@ -1,0 +1,1130 @@
+"""Conformance checker of the torchkeep file format, written from ``spec/format.md``.
+
+It shares no code with the library and imports nothing but Python's standard library, so it is a second
+opinion: where it and the library disagree about a file, one of them is wrong.
+
+    python spec/check.py FILE...        prints "accept" or "reject CLAUSE: reason" for each file
+
+From Python, `check` raises `Reject` for the first clause that the bytes of a file break. Clause "LIMIT"
+stands for the limits of section 11, which a reader may set otherwise.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import json
+import math
+import re
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MAX_HEADER = 100_000_000
+MAX_TENSORS = 2_000_000
+MAX_NODES = 5_000_000
+MAX_RANK = 64
+MAX_NUMEL = 2**48
+MAX_INT_NBYTES = 65_536
+MAX_INDEX = 2**62
+MAX_PLAIN_INT = 2**53 - 1
+
+PREFIX = b'{"__metadata__":{"torchkeep.digests":"'
+VERSION = "0.1"
+
+
+class Reject(Exception):
+    """A file does not conform: `clause` says which rule, `reason` how it is broken."""
+
+    def __init__(self, clause: str, reason: str) -> None:
+        super().__init__(f"{clause}: {reason}")
+        self.clause = clause
+        self.reason = reason
+
+
+def require(holds: object, clause: str, reason: str) -> None:
+    """Raise `Reject` unless the condition holds."""
+    if not holds:
+        raise Reject(clause, reason)
+
+
+# --- element types (section 5, table) ----------------------------------------------------------------
+
+NAMED = {
+    "BOOL": ("bool", 1), "U8": ("uint8", 1), "I8": ("int8", 1), "U16": ("uint16", 2), "I16": ("int16", 2),
+    "U32": ("uint32", 4), "I32": ("int32", 4), "U64": ("uint64", 8), "I64": ("int64", 8),
+    "F16": ("float16", 2), "BF16": ("bfloat16", 2), "F32": ("float32", 4), "F64": ("float64", 8),
+    "C64": ("complex64", 8), "F8_E4M3": ("float8_e4m3fn", 1), "F8_E4M3FNUZ": ("float8_e4m3fnuz", 1),
+    "F8_E5M2": ("float8_e5m2", 1), "F8_E5M2FNUZ": ("float8_e5m2fnuz", 1), "F8_E8M0": ("float8_e8m0fnu", 1),
+    "F4": ("float4_e2m1fn_x2", 1),
+}  # fmt: skip
+UNNAMED = {
+    "complex32": 4, "complex128": 16, "bits1x8": 1, "bits2x4": 1, "bits4x2": 1, "bits8": 1, "bits16": 2,
+    "int1": 1, "int2": 1, "int3": 1, "int4": 1, "int5": 1, "int6": 1, "int7": 1,
+    "uint1": 1, "uint2": 1, "uint3": 1, "uint4": 1, "uint5": 1, "uint6": 1, "uint7": 1,
+}  # fmt: skip
+SIZE = dict(NAMED.values()) | UNNAMED
+LISTED = {name: listed for listed, (name, _) in NAMED.items()}
+
+
+def listing(dtype: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """The dtype and shape under which a header must list a stored tensor."""
+    listed = LISTED.get(dtype)
+    if listed == "F4" and shape:
+        return "F4", (*shape[:-1], 2 * shape[-1])
+    if listed is None or listed == "F4":
+        return "U8", (math.prod(shape) * SIZE[dtype],)
+    return listed, shape
+
+
+# --- XXH3-64, seed 0 ---------------------------------------------------------------------------------
+
+_M64 = 2**64 - 1
+_P32_1, _P32_2, _P32_3 = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D
+_P64_1, _P64_2, _P64_3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
+_P64_4, _P64_5 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
+_MX1, _MX2 = 0x165667919E3779F9, 0x9FB21C651E98DF25
+_SECRET = bytes.fromhex(
+    "b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671f"
+    "cb79e64eccc0e578825ad07dccff7221b8084674f743248ee03590e6813a264c"
+    "3c2852bb91c300cb88d0658b1b532ea371644897a20df94e3819ef46a9deacd8"
+    "a8fa763fe39c343ff9dcbbc7c70b4f1d8a51e04bcdb45931c89f7ec9d9787364"
+    "eac5ac8334d3ebc3c581a0fffa1363eb170ddd51b7f0da49d316552629d4689e"
+    "2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbcabb4b407e"
+)
+_STRIPE, _BLOCK = 64, 1024
+
+
+def _u64(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 8], "little")
+
+
+def _secret(at: int) -> int:
+    return _u64(_SECRET, at)
+
+
+def _fold(a: int, b: int) -> int:
+    product = a * b
+    return (product & _M64) ^ (product >> 64)
+
+
+def _avalanche(h: int) -> int:
+    h = (h ^ (h >> 37)) * _MX1 & _M64
+    return h ^ (h >> 32)
+
+
+def _avalanche64(h: int) -> int:
+    h = (h ^ (h >> 33)) * _P64_2 & _M64
+    h = (h ^ (h >> 29)) * _P64_3 & _M64
+    return h ^ (h >> 32)
+
+
+def _rotl(h: int, by: int) -> int:
+    return (h << by | h >> (64 - by)) & _M64
+
+
+def _mix16(data: bytes, at: int, secret_at: int) -> int:
+    return _fold(_u64(data, at) ^ _secret(secret_at), _u64(data, at + 8) ^ _secret(secret_at + 8))
+
+
+def xxh3_64(data: bytes) -> int:
+    """XXH3-64 of the bytes, with seed 0."""
+    n = len(data)
+    if n > 240:
+        return _xxh3_long(data)
+    if n > 16:
+        return _xxh3_medium(data)
+    if n > 8:
+        low = _u64(data, 0) ^ _secret(24) ^ _secret(32)
+        high = _u64(data, n - 8) ^ _secret(40) ^ _secret(48)
+        swapped = int.from_bytes(low.to_bytes(8, "little"), "big")
+        return _avalanche((n + swapped + high + _fold(low, high)) & _M64)
+    if n > 3:
+        first, last = int.from_bytes(data[:4], "little"), int.from_bytes(data[-4:], "little")
+        h = (last + (first << 32)) ^ _secret(8) ^ _secret(16)
+        h ^= _rotl(h, 49) ^ _rotl(h, 24)
+        h = h * _MX2 & _M64
+        h ^= (h >> 35) + n
+        h = h * _MX2 & _M64
+        return h ^ (h >> 28)
+    if n:
+        combined = data[0] << 16 | data[n >> 1] << 24 | data[-1] | n << 8
+        return _avalanche64(combined ^ (_secret(0) & 0xFFFFFFFF) ^ (_secret(4) & 0xFFFFFFFF))
+    return _avalanche64(_secret(56) ^ _secret(64))
+
+
+def _xxh3_medium(data: bytes) -> int:
+    n = len(data)
+    h = n * _P64_1
+    if n <= 128:
+        for i in range((n - 1) // 32 + 1):
+            h += _mix16(data, 16 * i, 32 * i) + _mix16(data, n - 16 * (i + 1), 32 * i + 16)
+        return _avalanche(h & _M64)
+    for i in range(8):
+        h += _mix16(data, 16 * i, 16 * i)
+    h = _avalanche(h & _M64)
+    for i in range(8, n // 16):
+        h += _mix16(data, 16 * i, 16 * (i - 8) + 3)
+    return _avalanche((h + _mix16(data, n - 16, 119)) & _M64)
+
+
+def _xxh3_long(data: bytes) -> int:
+    n = len(data)
+    acc = [_P32_3, _P64_1, _P64_2, _P64_3, _P64_4, _P32_2, _P64_5, _P32_1]
+    keys = [[_secret(8 * (stripe + lane)) for lane in range(8)] for stripe in range(17)]
+
+    def accumulate(at: int, key: list[int]) -> None:
+        for lane, value in enumerate(struct.unpack_from("<8Q", data, at)):
+            mixed = value ^ key[lane]
+            acc[lane ^ 1] = (acc[lane ^ 1] + value) & _M64
+            acc[lane] = (acc[lane] + (mixed & 0xFFFFFFFF) * (mixed >> 32)) & _M64
+
+    blocks = (n - 1) // _BLOCK
+    for block in range(blocks):
+        for stripe in range(16):
+            accumulate(block * _BLOCK + stripe * _STRIPE, keys[stripe])
+        for lane in range(8):
+            value = acc[lane]
+            acc[lane] = (value ^ (value >> 47) ^ keys[16][lane]) * _P32_1 & _M64
+    for stripe in range((n - 1 - blocks * _BLOCK) // _STRIPE):
+        accumulate(blocks * _BLOCK + stripe * _STRIPE, keys[stripe])
+    accumulate(n - _STRIPE, [_secret(121 + 8 * lane) for lane in range(8)])
+    h = n * _P64_1
+    for lane in range(0, 8, 2):
+        h += _fold(acc[lane] ^ _secret(11 + 8 * lane), acc[lane + 1] ^ _secret(19 + 8 * lane))
+    return _avalanche(h & _M64)
+
+
+# --- JSON --------------------------------------------------------------------------------------------
+
+
+class Pairs(list[tuple[str, Any]]):
+    """A JSON object as it stands: pairs in order, duplicates included."""
+
+    def keys(self) -> list[str]:
+        """The keys, in order."""
+        return [key for key, _ in self]
+
+    def last(self) -> dict[str, Any]:
+        """The last value of each key."""
+        return dict(self)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A number that is not a plain decimal integer, such as 1.0, 1e3 or -0."""
+
+    text: str
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def parse_json(text: str, clause: str) -> Any:
+    """JSON text -> values; objects as `Pairs`, odd numbers as `Odd`."""
+    try:
+        found = json.loads(
+            text,
+            object_pairs_hook=Pairs,
+            parse_int=lambda digits: Odd(digits) if digits == "-0" else int(digits),
+            parse_float=Odd,
+            parse_constant=_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        raise Reject(clause, f"not JSON: {error}") from None
+    stack = [found]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Pairs):
+            stack.extend(part for pair in value for part in pair)
+        elif isinstance(value, list):
+            stack.extend(value)
+        elif isinstance(value, str):
+            require(not _has_surrogates(value), clause, "an escape that is half of a pair")
+    return found
+
+
+def canonical(value: Any) -> str:
+    """JSON without blanks, with no escape that is not needed."""
+    if isinstance(value, Pairs):
+        return "{" + ",".join(f"{canonical(key)}:{canonical(item)}" for key, item in value) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text) if not text.isascii() else False
+
+
+def is_int(value: Any) -> bool:
+    """Whether a JSON value is an integer (true and false are not)."""
+    return type(value) is int
+
+
+# --- the safetensors layer (section 3) ----------------------------------------------------------------
+
+
+@dataclass
+class Header:
+    """What a header says: the columns of its tensors, and the spans of their bytes."""
+
+    raw: bytes
+    json: Pairs
+    metadata: dict[str, str] | None
+    names: list[str]
+    listed: list[tuple[str, tuple[int, ...]]]
+    dtypes: list[str]
+    shapes: list[tuple[int, ...]]
+    spans: list[tuple[int, int]]
+
+
+def check(data: bytes) -> None:
+    """Hold the bytes of a file against the standard.
+
+    Raises:
+        Reject: the first clause that they break.
+    """
+    require(len(data) >= 10, "H-1", "too short for a header")
+    length = int.from_bytes(data[:8], "little")
+    require(8 + length <= len(data), "H-1", "the header is longer than the file")
+    require(length <= MAX_HEADER, "LIMIT", "the header is too long")
+    raw = data[: 8 + length]
+    require(raw[8:9] == b"{", "H-2", "the header does not begin with an opening brace")
+    native = raw.startswith(PREFIX, 8)
+    if native:
+        at = 8 + len(PREFIX)
+        zeroed = raw[:at] + b"0" * 16 + raw[at + 16 :]
+        require(raw[at : at + 16] == b"%016x" % xxh3_64(zeroed), "N-2", "the header's digest is another")
+    header = parse_header(raw, len(data))
+    if native:
+        check_native(header, data)
+        return
+    ours = [key for key in header.metadata or {} if key.startswith("torchkeep")]
+    require(not ours, "N-1", "torchkeep's metadata, but the header does not begin with it")
+    check_plain(header)
+
+
+def parse_header(raw: bytes, file_nbytes: int) -> Header:
+    """H-2 to H-5."""
+    try:
+        text = raw[8:].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Reject("H-2", f"not UTF-8: {error}") from None
+    found = parse_json(text, "H-2")
+    require(isinstance(found, Pairs), "H-2", "not a JSON object")
+    fields = found.last()
+    metadata = fields.pop("__metadata__", {})
+    require(isinstance(metadata, Pairs), "H-3", "__metadata__ is not an object")
+    require(all(isinstance(v, str) for _, v in metadata), "H-3", "__metadata__ is not made of strings")
+    require(len(fields) <= MAX_TENSORS, "LIMIT", "too many tensors")
+    has = "__metadata__" in found.keys()  # noqa: SIM118 - pairs, not a mapping
+    header = Header(raw, found, metadata.last() if has else None, list(fields), [], [], [], [])
+    for name, entry in fields.items():
+        _parse_entry(header, name, entry)
+    cursor = len(raw)
+    for begin, end in sorted(header.spans):
+        require(begin == cursor, "H-5", "bytes with a gap or an overlap")
+        cursor = end
+    require(cursor == file_nbytes, "H-5", "the tensors do not end where the file ends")
+    return header
+
+
+def _parse_entry(header: Header, name: str, entry: Any) -> None:
+    require(isinstance(entry, Pairs), "H-3", f"{name!r} is not an object")
+    fields = entry.last()
+    require({"dtype", "shape", "data_offsets"} <= set(fields), "H-3", f"{name!r} lacks a field")
+    listed, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
+    require(isinstance(listed, str), "H-3", f"dtype of {name!r} is not a string")
+    for numbers in (shape, offsets):
+        good = type(numbers) is list and all(map(is_int, numbers))
+        require(good, "H-3", f"{name!r} has something other than a list of integers")
+    require(len(offsets) == 2, "H-3", f"{name!r} does not have two offsets")
+    shape = tuple(shape)
+    require(listed in NAMED, "H-4", f"{name!r} has dtype {listed!r}")
+    require(all(size >= 0 for size in shape), "H-4", f"{name!r} has a negative size")
+    _limit_shape(shape)
+    dtype, itemsize = NAMED[listed]
+    own = shape
+    if listed == "F4":
+        require(shape and shape[-1] % 2 == 0, "H-4", f"{name!r} does not fill whole bytes")
+        own = (*shape[:-1], shape[-1] // 2)
+    begin, end = offsets
+    require(end - begin == math.prod(own) * itemsize, "H-4", f"{name!r} has bytes of another number")
+    header.listed.append((listed, shape))
+    header.dtypes.append(dtype)
+    header.shapes.append(own)
+    header.spans.append((len(header.raw) + begin, len(header.raw) + end))
+
+
+def _limit_shape(shape: tuple[int, ...]) -> None:
+    numel = math.prod(size for size in shape if size)
+    require(len(shape) <= MAX_RANK and numel <= MAX_NUMEL, "LIMIT", "too many dimensions or elements")
+
+
+def check_plain(header: Header) -> None:
+    """H-6, and what H-3 says of numbers, for a file that is not torchkeep's."""
+    for pairs in (header.json, *(value for _, value in header.json if isinstance(value, Pairs))):
+        require(len(set(pairs.keys())) == len(pairs), "H-6", "a key stands twice")
+    for name, entry in header.json:
+        require(name == "__metadata__" or len(entry) == 3, "H-6", f"{name!r} has a field of no meaning")
+
+
+# --- torchkeep's metadata (section 4) -----------------------------------------------------------------
+
+
+def check_native(header: Header, data: bytes) -> None:
+    """N-1 to N-7, and the Document's own clauses. N-2 holds already."""
+    metadata = header.metadata or {}
+    require(list(metadata) == ["torchkeep.digests", "format", "torchkeep"], "N-1", "keys of __metadata__")
+    require(metadata["format"] == "pt", "N-1", 'format is not "pt"')
+    column, count = metadata["torchkeep.digests"], len(header.names)
+    good = re.fullmatch(r"[0-9a-f]*", column) and len(column) == 16 * (count + 1)
+    require(good, "N-5", "not 16 digits for the header and for each tensor")
+    _check_header_form(header, metadata)
+    document = parse_document(metadata["torchkeep"], header)
+    check_references(document)
+    check_table(document)
+    check_nodes(document)
+    for i, dtype in enumerate(document.dtypes):
+        require(listing(dtype, document.shapes[i]) == header.listed[i], "N-7", f"tensor {i} is listed otherwise")
+    cursor = len(header.raw)
+    for i in sorted(range(count), key=lambda i: (-SIZE[document.dtypes[i]], i)):
+        require(header.spans[i][0] == cursor, "N-6", f"the bytes of tensor {i} are not in their place")
+        cursor = header.spans[i][1]
+    for i, (begin, end) in enumerate(header.spans):
+        stated = column[16 * (i + 1) : 16 * (i + 2)]
+        require(
+            stated == f"{xxh3_64(data[begin:end]):016x}",
+            "N-5",
+            f"the bytes of tensor {i} have another digest",
+        )
+    check_content(document, [data[begin:end] for begin, end in header.spans])
+
+
+def _check_header_form(header: Header, metadata: dict[str, str]) -> None:
+    wanted = Pairs([("__metadata__", Pairs(metadata.items()))])
+    for name, (listed, shape), (begin, end) in zip(header.names, header.listed, header.spans, strict=True):
+        offsets = [begin - len(header.raw), end - len(header.raw)]
+        wanted.append((name, Pairs([("dtype", listed), ("shape", list(shape)), ("data_offsets", offsets)])))
+    text = canonical(wanted).encode()
+    size = -(-(8 + len(text)) // 4096) * 4096
+    require(header.raw[8:] == text.ljust(size - 8), "N-4", "the header is not in canonical form")
+
+
+# --- the Document (section 6) -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class T:
+    """A reference to a tensor."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class R:
+    """A reference to a node."""
+
+    index: int
+
+
+@dataclass
+class Node:
+    """A node. `kind` is that of a sequence, "map", or a typed node's; `values` are in walking order."""
+
+    tag: str
+    kind: str
+    values: list[Any]
+    keys: list[Any] = field(default_factory=list)
+    version: int = 1
+
+    def refers(self) -> Iterator[T | R]:
+        """Everything that the node refers to, in walking order."""
+        parts: Any = self.values
+        if self.tag == "map":
+            parts = (part for pair in zip(self.keys, self.values, strict=True) for part in pair)
+        return (part for part in parts if isinstance(part, T | R))
+
+    def entries(self) -> dict[Any, Any]:
+        """A map's entries, or a typed node's fields, by key."""
+        return dict(zip(self.keys, self.values, strict=True))
+
+
+@dataclass
+class View:
+    """The geometry of a tensor that is not all of its stored tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+
+
+@dataclass
+class Document:
+    """A Document after D-1, D-2, D-3 and D-6."""
+
+    names: list[str]
+    dtypes: list[str]
+    shapes: list[tuple[int, ...]]
+    stored: list[int]
+    flags: str
+    root: Any = None
+    nodes: list[Node] = field(default_factory=list)
+    strides: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    views: dict[int, View] = field(default_factory=dict)
+    lazy: dict[int, int] = field(default_factory=dict)
+    attributes: dict[int, Any] = field(default_factory=dict)
+
+    def dtype(self, tensor: int) -> str:
+        """Element type of a tensor."""
+        view = self.views.get(tensor)
+        return view.dtype if view else self.dtypes[self.stored[tensor]]
+
+    def node(self, value: Any) -> Node | None:
+        """The node that a value refers to."""
+        return self.nodes[value.index] if isinstance(value, R) else None
+
+
+DOCUMENT_KEYS = ["version", "environment", "classes", "findings", "root", "nodes", "tensors"]
+TENSORS_KEYS = ["differ", "strides", "stored", "flags", "views", "lazy", "attributes"]
+
+Shape = Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_text_or_null(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_sizes(value: Any) -> bool:
+    return type(value) is list and all(map(is_int, value))
+
+
+def _is_any(value: Any) -> bool:
+    return True
+
+
+def _row(*columns: Shape) -> Shape:
+    def holds(value: Any) -> bool:
+        if type(value) is not list or len(value) != len(columns):
+            return False
+        return all(test(item) for test, item in zip(columns, value, strict=True))
+
+    return holds
+
+
+def _rows(*columns: Shape) -> Shape:
+    row = _row(*columns)
+    return lambda value: type(value) is list and all(map(row, value))
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, Pairs) and all(isinstance(item, str) for _, item in value)
+
+
+DOCUMENT_SHAPE: dict[str, Shape] = {
+    "version": _is_text,
+    "environment": _is_texts,
+    "classes": _rows(_is_text, is_int, _is_text_or_null, _is_text_or_null),
+    "findings": _rows(_is_text, lambda v: v in ("note", "warning", "error"), _is_text, _is_text, _is_text),
+    "root": _is_any,
+    "nodes": lambda v: type(v) is list,
+    "tensors": lambda v: isinstance(v, Pairs),
+}
+TENSORS_SHAPE: dict[str, Shape] = {
+    "differ": _rows(is_int, _is_text, _is_sizes),
+    "strides": _rows(is_int, _is_sizes),
+    "stored": lambda v: v is None or _is_sizes(v),
+    "flags": lambda v: isinstance(v, str) and set(v) <= set("0123"),
+    "views": _rows(is_int, _is_text, _is_sizes, _is_sizes, is_int),
+    "lazy": _rows(is_int, is_int),
+    "attributes": _rows(is_int, _is_any),
+}
+
+
+def _fields(pairs: Pairs, keys: list[str], shapes: dict[str, Shape], optional: set[str]) -> dict[str, Any]:
+    found = pairs.last()
+    require(set(keys) <= set(found) <= set(keys) | optional, "D-2", f"fields {sorted(found)}")
+    for key in keys:
+        require(shapes[key](found[key]), "D-2", f"{key!r} is not of its type")
+    require(pairs.keys() == keys, "D-1", "fields out of order, twice, or not for a file")
+    return found
+
+
+def parse_document(text: str, header: Header) -> Document:
+    """N-3, D-1 to D-6."""
+    found = parse_json(text, "D-2")
+    require(isinstance(found, Pairs), "D-2", "not an object")
+    version = found.last().get("version")
+    require(isinstance(version, str), "D-2", "no version")
+    require(version == VERSION, "N-3", f"version {version!r}")
+    document = _fields(found, DOCUMENT_KEYS, DOCUMENT_SHAPE, set())
+    tensors = _fields(document["tensors"], TENSORS_KEYS, TENSORS_SHAPE, {"shown"})
+    count = len(header.names)
+    stored = list(range(count)) if tensors["stored"] is None else tensors["stored"]
+    crowded = len(stored) > MAX_TENSORS or len(document["nodes"]) > MAX_NODES
+    require(not crowded, "LIMIT", "too many tensors or nodes")
+    require(all(0 <= i < count for i in stored), "D-4", "a stored tensor that is not there")
+    made = Document(header.names, list(header.dtypes), list(header.shapes), stored, tensors["flags"])
+    for i, dtype, shape in tensors["differ"]:
+        require(0 <= i < count, "D-4", "a stored tensor that is not there differs")
+        changed = (dtype, tuple(shape)) != (header.dtypes[i], header.shapes[i])
+        require(changed, "D-1", "a stored tensor is said to differ and does not")
+        made.dtypes[i], made.shapes[i] = dtype, tuple(shape)
+    made.strides = {i: tuple(strides) for i, strides in tensors["strides"]}
+    made.views = {i: View(d, tuple(s), tuple(t), o) for i, d, s, t, o in tensors["views"]}
+    made.lazy = dict(tensors["lazy"])
+    made.attributes = {i: parse_value(value) for i, value in tensors["attributes"]}
+    made.root = parse_value(document["root"])
+    made.nodes = [parse_node(node, made) for node in document["nodes"]]
+    for key in ("differ", "strides", "views", "lazy", "attributes"):
+        _require_ascending([row[0] for row in tensors[key]], key)
+    _require_ascending([row[0] for row in document["classes"]], "classes")
+    _require_ascending(document["environment"].keys(), "environment")
+    require(tensors["stored"] != list(range(count)), "D-1", "stored is null where tensor i views stored tensor i")
+    require(canonical(found) == text, "D-1", "not in canonical form")
+    return made
+
+
+def _require_ascending(keys: list[Any], what: str) -> None:
+    require(all(a < b for a, b in itertools.pairwise(keys)), "D-1", f"{what} is not in order")
+
+
+def parse_float(text: str) -> float:
+    """D-6: the one text of a float."""
+    if re.fullmatch(r"nan:[0-9a-f]{16}", text):
+        value = struct.unpack(">d", bytes.fromhex(text[4:]))[0]
+        require(math.isnan(value) and text != "nan:7ff8000000000000", "D-6", f"{text!r} is not the text of a NaN")
+        return float(value)
+    try:
+        value = float(text)
+    except ValueError:
+        raise Reject("D-2", f"{text!r} is no float") from None
+    require(repr(value) == text, "D-6", f"{text!r} is not the shortest text")
+    return value
+
+
+def _base64(text: str) -> bytes:
+    try:
+        value = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Reject("D-2", "not base64") from None
+    require(base64.b64encode(value).decode() == text, "D-1", "base64 in another form")
+    return value
+
+
+def _long_int(text: str) -> int:
+    require(len(text) <= 2 * MAX_INT_NBYTES + 3, "LIMIT", "an integer is too long")
+    require(re.fullmatch(r"-?0x[0-9a-fA-F]+", text), "D-2", "not a hexadecimal integer")
+    value = int(text, 16)
+    require(hex(value) == text and abs(value) > MAX_PLAIN_INT, "D-1", "an integer in another form")
+    return value
+
+
+def _surrogates(text: str) -> str:
+    try:
+        value = _base64(text).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        raise Reject("D-2", "not UTF-8") from None
+    require(_has_surrogates(value), "D-1", "a string that JSON could hold")
+    return value
+
+
+VALUE_TAGS: dict[str, tuple[Callable[..., Any], Shape]] = {
+    "t": (T, _row(_is_any, is_int)),
+    "r": (R, _row(_is_any, is_int)),
+    "i": (_long_int, _row(_is_any, _is_text)),
+    "f": (parse_float, _row(_is_any, _is_text)),
+    "c": (
+        lambda real, imag: complex(parse_float(real), parse_float(imag)),
+        _row(_is_any, _is_text, _is_text),
+    ),
+    "b": (_base64, _row(_is_any, _is_text)),
+    "s": (_surrogates, _row(_is_any, _is_text)),
+}
+
+
+def parse_value(value: Any) -> Any:
+    """A value of the wire -> None, bool, int, float, complex, str, bytes, T or R."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if is_int(value):
+        require(abs(value) <= MAX_PLAIN_INT, "D-1", "an integer that many readers would round")
+        return value
+    tag = value[0] if type(value) is list and value else None
+    require(isinstance(tag, str) and tag in VALUE_TAGS, "D-2", f"{value!r} is no value")
+    make, shape = VALUE_TAGS[str(tag)]
+    require(shape(value), "D-2", f"{value!r} is no value")
+    return make(*value[1:])
+
+
+def parse_node(node: Any, document: Document) -> Node:
+    """D-2, D-3, D-4: a node of the wire."""
+    tag = node[0] if type(node) is list and node else None
+    if tag == "seq" and len(node) == 3 and type(node[2]) is list:
+        require(node[1] in ("list", "tuple", "set", "frozenset"), "D-2", "kind of a sequence")
+        return Node("seq", node[1], [parse_value(item) for item in node[2]])
+    if tag == "map" and len(node) == 3 and type(node[1]) is list and type(node[2]) is list:
+        values = [parse_value(item) for item in node[2]]
+        require(len(node[1]) == len(values), "D-3", "not as many keys as values")
+        keys = [parse_key(key, value, document) for key, value in zip(node[1], values, strict=True)]
+        return Node("map", "map", values, keys)
+    if tag == "typed" and _row(_is_any, _is_text, is_int, _is_any)(node):
+        return _with_fields("typed", node[1], node[3], node[2])
+    require(tag == "opaque" and _row(_is_any, _is_text, _is_any)(node), "D-2", "no node")
+    return _with_fields("opaque", node[1], node[2], 1)
+
+
+def _with_fields(tag: str, kind: str, fields: Any, version: int) -> Node:
+    require(isinstance(fields, Pairs), "D-2", "the fields of a node are no object")
+    values = [parse_value(value) for _, value in fields]
+    require(len(set(fields.keys())) == len(fields), "D-1", "a field stands twice")
+    return Node(tag, kind, values, fields.keys(), version)
+
+
+def parse_key(key: Any, value: Any, document: Document) -> Any:
+    """D-4, D-1: a key of a map, beside its value."""
+    name = ""
+    if isinstance(value, T) and 0 <= value.index < len(document.stored):
+        name = document.names[document.stored[value.index]]
+    if type(key) is list and key[:1] == ["="]:
+        require(_row(_is_any, is_int)(key), "D-2", "no key")
+        there = isinstance(value, T) and 0 <= value.index < len(document.stored)
+        require(there and key[1] >= 0, "D-4", "a key from a name that is not there")
+        require(key[1] < len(name), "D-1", "a key that is nothing of a name")
+        return name[key[1] :]
+    found = parse_value(key)
+    tail = isinstance(found, str) and found != "" and name.endswith(found)
+    require(not tail, "D-1", "a key that is the tail of its tensor's name is written in full")
+    return found
+
+
+def check_references(document: Document) -> None:
+    """D-4 and D-7."""
+    counts = {T: len(document.stored), R: len(document.nodes)}
+    everything = [value for value in (document.root, *document.attributes.values()) if isinstance(value, T | R)]
+    for node in document.nodes:
+        everything.extend(node.refers())
+    for value in everything:
+        require(0 <= value.index < counts[type(value)], "D-4", f"{value} is not there")
+    order: dict[T | R, None] = {}
+    stack = [document.root]
+    while stack:
+        value = stack.pop()
+        if not isinstance(value, T | R) or value in order:
+            continue
+        order[value] = None
+        if isinstance(value, R):
+            stack.extend(reversed(list(document.nodes[value.index].refers())))
+        elif value.index in document.attributes:
+            stack.append(document.attributes[value.index])
+    for kind, count in counts.items():
+        met = [value.index for value in order if isinstance(value, kind)]
+        require(met == list(range(count)), "D-7", "something is unreachable or out of order")
+
+
+# --- tensors (section 7) ------------------------------------------------------------------------------
+
+
+def _is_real_or_complex(dtype: str) -> bool:
+    return dtype.startswith(("float", "bfloat", "complex"))
+
+
+def check_table(document: Document) -> None:
+    """D-4, D-5, D-8 and the clauses T."""
+    count, stored_count = len(document.stored), len(document.names)
+    require(len(document.flags) == count, "D-5", "not one flag a tensor")
+    require(set(document.stored) == set(range(stored_count)), "D-8", "a stored tensor belongs to no tensor")
+    for dtype, shape in zip(document.dtypes, document.shapes, strict=True):
+        _check_geometry(dtype, shape)
+    for i, strides in document.strides.items():
+        there = 0 <= i < stored_count
+        require(there and _is_dense(document.shapes[i], strides), "T-3", "strides that are not dense")
+    for i, view in document.views.items():
+        require(0 <= i < count, "D-4", "a view of a tensor that is not there")
+        _check_view(document, document.stored[i], view)
+    for i, bits in document.lazy.items():
+        require(0 <= i < count and bits in (1, 2, 3), "T-5", "no lazy bits")
+        dtype = document.dtype(i)
+        fits = dtype.startswith("complex") if bits & 1 else _is_real_or_complex(dtype)
+        require(fits, "T-5", f"lazy bits of {dtype}")
+    for i, flag in enumerate(document.flags):
+        fits = flag in "02" or _is_real_or_complex(document.dtype(i))
+        require(fits, "T-6", f"{document.dtype(i)} requires a gradient")
+    for i in document.attributes:
+        require(0 <= i < count, "D-4", "attributes of a tensor that is not there")
+
+
+def _check_geometry(dtype: str, shape: tuple[int, ...]) -> None:
+    require(dtype in SIZE, "T-1", f"dtype {dtype!r}")
+    require(all(0 <= size < MAX_INDEX for size in shape), "T-2", f"shape {shape}")
+    _limit_shape(shape)
+
+
+def _check_view(document: Document, stored: int, view: View) -> None:
+    _check_geometry(view.dtype, view.shape)
+    require(len(view.strides) == len(view.shape), "T-4", "not one stride a dimension")
+    good = all(0 <= number < MAX_INDEX for number in (*view.strides, view.offset))
+    require(good, "T-4", "a stride or an offset that cannot be")
+    end = view.offset
+    if 0 not in view.shape:
+        end += 1 + sum((size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True))
+    nbytes = math.prod(document.shapes[stored]) * SIZE[document.dtypes[stored]]
+    require(end * SIZE[view.dtype] <= nbytes, "T-4", "a view reaches past its stored tensor")
+
+
+def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    if len(shape) != len(strides) or not all(0 <= stride < MAX_INDEX for stride in strides):
+        return False
+    step = 1
+    for stride, size in sorted(zip(strides, shape, strict=True)):
+        if size == 0:
+            break
+        if size > 1 and stride != step:
+            return False
+        step *= size
+    return True
+
+
+# --- kinds (section 8) --------------------------------------------------------------------------------
+
+
+def _kind_of(document: Document, value: Any) -> str:
+    node = document.node(value)
+    return node.kind if node else ""
+
+
+def _text_field(document: Document, value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _flag_field(document: Document, value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _any_field(document: Document, value: Any) -> bool:
+    return True
+
+
+def _tensor_field(document: Document, value: Any) -> bool:
+    return isinstance(value, T)
+
+
+def _node_field(document: Document, value: Any) -> bool:
+    return isinstance(value, R)
+
+
+def _map_field(document: Document, value: Any) -> bool:
+    node = document.node(value)
+    return node is not None and node.tag == "map"
+
+
+def _list_field(document: Document, value: Any) -> bool:
+    node = document.node(value)
+    return node is not None and node.tag == "seq" and node.kind == "list"
+
+
+def _tuple_field(document: Document, value: Any) -> bool:
+    node = document.node(value)
+    return node is not None and node.tag == "seq" and node.kind == "tuple"
+
+
+def _texts_field(document: Document, value: Any) -> bool:
+    return _tuple_field(document, value) and all(isinstance(v, str) for v in document.nodes[value.index].values)
+
+
+def _sizes_field(document: Document, value: Any) -> bool:
+    return _tuple_field(document, value) and all(map(is_int, document.nodes[value.index].values))
+
+
+def _module_field(document: Document, value: Any) -> bool:
+    node = document.node(value)
+    return node is not None and node.tag == "typed" and node.kind == "module"
+
+
+Field = Callable[[Document, Any], bool]
+
+
+def _named_field(test: Field) -> Field:
+    def holds(document: Document, value: Any) -> bool:
+        if not _map_field(document, value):
+            return False
+        node = document.nodes[value.index]
+        if not all(isinstance(key, str) for key in node.keys):
+            return False
+        return all(item is None or test(document, item) for item in node.values)
+
+    return holds
+
+
+NAMES = _named_field(_any_field)
+KINDS: dict[str, dict[str, Field]] = {
+    "OrderedDict": {"items": _map_field, "attributes?": NAMES},
+    "torch.Size": {"dims": _sizes_field},
+    "torch.dtype": {"name": _text_field},
+    "torch.device": {"name": _text_field},
+    "bytes": {"data": _tensor_field},
+    "str": {"data": _tensor_field},
+    "class": {"name": _text_field},
+    "function": {"name": _text_field},
+    "method": {"self": _module_field, "name": _text_field},
+    "partial": {"function": _node_field, "args": _tuple_field, "keywords": NAMES},
+    "object": {"class": _text_field, "attributes": NAMES},
+    "module": {
+        "class": _text_field,
+        "training": _flag_field,
+        "parameters?": _named_field(_tensor_field),
+        "buffers?": _named_field(_tensor_field),
+        "non_persistent?": _texts_field,
+        "modules?": _named_field(_module_field),
+        "attributes?": NAMES,
+        "extra_state?": _any_field,
+        "hooks?": _texts_field,
+    },
+    "custom": {"class": _text_field, "state": _any_field},
+    "optimizer": {
+        "class": _text_field,
+        "defaults": _map_field,
+        "state": _map_field,
+        "param_groups": _list_field,
+        "attributes?": NAMES,
+    },
+}
+MODULE_INTERNALS = {
+    "training", "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "_backward_pre_hooks",
+    "_backward_hooks", "_is_full_backward_hook", "_forward_hooks", "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs",
+    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks", "_compiled_call_impl",
+}  # fmt: skip
+MUTABLE = {"list", "set", "map", "OrderedDict", "object", "module", "optimizer"}
+"""Kinds of node that exist before what they hold does, so that a cycle may pass through them."""
+KEYS = {"torch.Size", "torch.dtype", "torch.device", "bytes", "str", "class", "function", "module"}
+"""Typed nodes that may be a key."""
+
+
+def check_nodes(document: Document) -> None:
+    """The clauses K, M, A, V-2 and V-4, and V-3 for inline values."""
+    mutable = _reach_mutable(document)
+    for node in document.nodes:
+        if node.tag == "typed":
+            _check_typed(document, node)
+        elif node.tag == "map":
+            _check_keys(node.keys, mutable)
+        elif node.tag == "seq" and node.kind in ("set", "frozenset"):
+            _check_keys(node.values, mutable)
+    for value in document.attributes.values():
+        require(_map_field(document, value), "A-1", "the attributes of a tensor are no map")
+        _check_attributes(document.nodes[value.index])
+    _check_cycles(document)
+
+
+def _check_typed(document: Document, node: Node) -> None:
+    kind = KINDS.get(node.kind)
+    if kind is None or node.version != 1:
+        raise Reject("K-1", f"version {node.version} of {node.kind!r}")
+    fields = node.entries()
+    wanted = [name.rstrip("?") for name in kind if not name.endswith("?") or name[:-1] in fields]
+    require(node.keys == wanted, "K-2", f"{node.kind!r} has the fields {node.keys}")
+    for name, test in kind.items():
+        if (name := name.rstrip("?")) in fields:
+            require(test(document, fields[name]), "K-3", f"{name!r} of {node.kind!r} is not of its type")
+    if node.kind == "module":
+        _check_module(document, fields)
+    if "attributes" in fields:
+        _check_attributes(document.nodes[fields["attributes"].index])
+
+
+def _check_module(document: Document, fields: dict[str, Any]) -> None:
+    seen: set[str] = set()
+    for part in ("parameters", "buffers", "modules", "attributes"):
+        keys = set(document.nodes[fields[part].index].keys) if part in fields else set()
+        for name in keys:
+            dotted = "." in name and part != "attributes"
+            require(name and not dotted, "M-1", f"{name!r} is no name for one of {part}")
+        require(not keys & (seen | MODULE_INTERNALS), "M-1", "a name that is taken")
+        seen |= keys
+    if "non_persistent" in fields:
+        buffers = document.nodes[fields["buffers"].index].keys if "buffers" in fields else []
+        names = document.nodes[fields["non_persistent"].index].values
+        require(set(names) <= set(buffers), "M-2", "a non-persistent buffer that is no buffer")
+
+
+def _check_attributes(node: Node) -> None:
+    for name in node.keys:
+        good = isinstance(name, str) and not (name.startswith("__") and name.endswith("__"))
+        require(good, "A-1", f"{name!r} is no attribute")
+
+
+def _reach_mutable(document: Document) -> set[int]:
+    """Nodes that cannot be keys: what may change, and every tuple and frozenset that leads there."""
+    holders: dict[int, list[int]] = {}
+    pending: list[int] = []
+    for i, node in enumerate(document.nodes):
+        if node.tag == "seq" and node.kind in ("tuple", "frozenset"):
+            for value in node.refers():
+                if isinstance(value, R):
+                    holders.setdefault(value.index, []).append(i)
+        elif not (node.tag == "typed" and node.kind in KEYS):
+            pending.append(i)
+    found: set[int] = set()
+    while pending:
+        i = pending.pop()
+        if i not in found:
+            found.add(i)
+            pending.extend(holders.get(i, ()))
+    return found
+
+
+def _check_keys(keys: list[Any], mutable: set[int]) -> None:
+    inline = [key for key in keys if not isinstance(key, R)]
+    require(len(set(inline)) == len(inline), "V-3", "a key stands twice")
+    require(not any(isinstance(k, R) and k.index in mutable for k in keys), "V-2", "a key that can change")
+
+
+def _check_cycles(document: Document) -> None:
+    """V-4: no cycle through nodes of immutable kinds alone. Leaves are taken away until none is left."""
+    needs = [0] * len(document.nodes)
+    holders: dict[int, list[int]] = {}
+    for i, node in enumerate(document.nodes):
+        if not _is_mutable(node):
+            below = [value.index for value in node.refers() if isinstance(value, R)]
+            below = [j for j in below if not _is_mutable(document.nodes[j])]
+            needs[i] = len(below)
+            for j in below:
+                holders.setdefault(j, []).append(i)
+    free = [i for i, count in enumerate(needs) if count == 0]
+    done = 0
+    while free:
+        done += 1
+        for holder in holders.get(free.pop(), ()):
+            needs[holder] -= 1
+            if needs[holder] == 0:
+                free.append(holder)
+    require(done == len(needs), "V-4", "an immutable node holds itself")
+
+
+def _is_mutable(node: Node) -> bool:
+    return node.tag != "opaque" and node.kind in MUTABLE
+
+
+# --- what needs the tensors' bytes (V-3 of composite keys, V-5) ----------------------------------------
+
+
+def check_content(document: Document, stored: list[bytes]) -> None:
+    """V-5, and V-3 for keys that are nodes."""
+    texts: dict[int, str | bytes] = {}
+    for i, node in enumerate(document.nodes):
+        if node.tag == "typed" and node.kind in ("bytes", "str"):
+            texts[i] = _long_text(document, node, stored)
+    same = _same_values(document, texts)
+    for node in document.nodes:
+        if node.tag == "map" or (node.tag == "seq" and node.kind in ("set", "frozenset")):
+            keys = node.keys if node.tag == "map" else node.values
+            met = [same(key) for key in keys]
+            require(len(set(met)) == len(met), "V-3", "two keys are equal")
+
+
+def _long_text(document: Document, node: Node, stored: list[bytes]) -> str | bytes:
+    tensor = node.values[0].index
+    row = document.stored[tensor]
+    view = document.views.get(tensor)
+    shape = view.shape if view else document.shapes[row]
+    require(document.dtype(tensor) == "uint8" and len(shape) == 1, "V-5", "not bytes in one dimension")
+    data = _memory(document, row, stored[row])
+    if view:
+        data = bytes(data[view.offset + k * view.strides[0]] for k in range(shape[0]))
+    if node.kind == "bytes":
+        return data
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        raise Reject("V-5", "text that is not UTF-8") from None
+
+
+def _memory(document: Document, row: int, data: bytes) -> bytes:
+    """The bytes of a stored tensor as they lie in memory: in the order of its strides."""
+    if row not in document.strides:
+        return data
+    size, shape, strides = SIZE[document.dtypes[row]], document.shapes[row], document.strides[row]
+    memory = bytearray(len(data))
+    for k in range(len(data) // size):
+        at, rest = 0, k
+        for length, stride in zip(reversed(shape), reversed(strides), strict=True):
+            rest, index = divmod(rest, length)
+            at += index * stride
+        memory[at * size : (at + 1) * size] = data[k * size : (k + 1) * size]
+    return bytes(memory)
+
+
+def _same_values(document: Document, texts: dict[int, str | bytes]) -> Callable[[Any], int]:
+    """A number for each value, the same for values that are equal as keys. V-4 holds already."""
+    numbers: dict[Any, int] = {}
+    of_node: dict[int, int] = {}
+    fresh = iter(range(-1, -(2**62), -1))
+
+    def number(value: Any) -> int:
+        if isinstance(value, R):
+            return of_node[value.index]
+        if value != value:  # noqa: PLR0124 - a NaN equals nothing
+            return next(fresh)
+        return numbers.setdefault(value, len(numbers))
+
+    def known(value: Any) -> bool:
+        return not isinstance(value, R) or value.index in of_node
+
+    def meaning(i: int, node: Node) -> Any:
+        if node.tag == "seq" and node.kind == "tuple":
+            return ("tuple", *map(number, node.values))
+        if node.tag == "seq" and node.kind == "frozenset":
+            return ("frozenset", frozenset(map(number, node.values)))
+        if node.tag == "typed" and node.kind == "torch.Size":
+            return ("tuple", *map(number, document.nodes[node.values[0].index].values))
+        if node.tag == "typed" and node.kind in ("torch.dtype", "torch.device", "class", "function"):
+            return (node.kind, node.values[0])
+        return texts.get(i, R(i))
+
+    def resolve(key: Any) -> int:
+        stack = [key]
+        while stack:
+            value = stack[-1]
+            if known(value):
+                stack.pop()
+                continue
+            node = document.nodes[value.index]
+            below = node.values if node.tag == "seq" and node.kind in ("tuple", "frozenset") else []
+            if missing := [item for item in below if not known(item)]:
+                stack.extend(missing)
+                continue
+            of_node[value.index] = numbers.setdefault(meaning(value.index, node), len(numbers))
+            stack.pop()
+        return number(key)
+
+    return resolve
+
+
+def main(paths: list[str]) -> int:
+    """Check each file; 0 where all of them conform."""
+    status = 0
+    for path in paths:
+        try:
+            check(Path(path).read_bytes())
+            verdict = "accept"
+        except Reject as error:
+            verdict, status = f"reject {error}", 1
+        sys.stdout.write(f"{path}: {verdict}\n" if len(paths) > 1 else f"{verdict}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

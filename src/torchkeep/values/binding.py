@@ -1,0 +1,234 @@
+"""`load_into`: the parts of a file that belong to the parts of a target, all checked before any is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+
+from ..document import Document, StateDict, Value, is_optimizer, items_of, parts_with_weights, state_dict_of
+from ..errors import BindError
+from .bind import Match, match, tensors_of
+from .bind_optimizer import OptimizerMatch, match_optimizer, saved_optimizer
+from .names import Rename
+from .transfer import intervenes
+
+Target: TypeAlias = "torch.nn.Module | torch.optim.Optimizer | Mapping[str, Any]"
+
+_SHOWN = 20
+"""Lines of a message; the rest is counted."""
+
+
+@dataclass(slots=True)
+class Binding:
+    """What of a file goes where in a target.
+
+    Attributes:
+        part: where the weights are, such as ``"['model']"``; ``""`` where they are the whole.
+        modules: a match for each module of the target, by label; ``""`` for a target that is one.
+        optimizers: the same for optimizers.
+        problems: what does not fit: (kind, where, what), kinds as in `allow`.
+    """
+
+    part: str = ""
+    modules: dict[str, Match] = field(default_factory=dict)
+    optimizers: dict[str, OptimizerMatch] = field(default_factory=dict)
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def label(self, label: str, name: str) -> str:
+        """A name of the target as a report has it."""
+        return f"{label}.{name}" if label else name
+
+
+def bind(
+    document: Document,
+    start: Value,
+    target: Target,
+    *,
+    path: str,
+    how: Rename | None,
+    assign: bool,
+    digests: list[int] | None,
+    allowed: frozenset[str],
+) -> Binding:
+    """Match a target with the part of a file at `start`; nothing of the target is changed.
+
+    Raises:
+        BindError: something does not fit and is not allowed, or nothing matched at all; one message for all.
+        TypeError: the target is no module, optimizer, or dict of these.
+    """
+    found = Binding()
+    if isinstance(target, torch.nn.Module):
+        found.part, weights = _weights(document, start, path)
+        _bind_module(found, "", document, weights, target, how=how, assign=assign, digests=digests, where=path)
+    elif isinstance(target, torch.optim.Optimizer):
+        found.part, value = _optimizer(document, start, path)
+        _bind_optimizer(found, "", document, value, target, path)
+    elif isinstance(target, Mapping):
+        _bind_dict(found, document, start, target, path=path, how=how, assign=assign, digests=digests)
+    else:
+        raise TypeError(f"load_into takes a module, an optimizer, or a dict of these, not {type(target).__name__}")
+    _require_fit(found, path, allowed)
+    return found
+
+
+def _bind_dict(
+    found: Binding,
+    document: Document,
+    start: Value,
+    target: Mapping[str, Any],
+    *,
+    path: str,
+    how: Rename | None,
+    assign: bool,
+    digests: list[int] | None,
+) -> None:
+    for label, part in target.items():
+        if not isinstance(part, torch.nn.Module | torch.optim.Optimizer):
+            kind = type(part).__name__
+            raise TypeError(f"load_into takes modules and optimizers; the target's {label!r} is a {kind}")
+    entries = items_of(document, start) or {}
+    if absent := [label for label in target if label not in entries]:
+        there = ", ".join(repr(key) for key in entries) or "no parts"
+        raise BindError(
+            f"{path} has no part {', '.join(map(repr, absent))} for the target; it has {there}. The target was not "
+            "changed."
+        )
+    for label, part in target.items():
+        if isinstance(part, torch.nn.Module):
+            weights = state_dict_of(document, entries[label])
+            if weights is None:
+                raise BindError(f"{path}: {label!r} is neither a module nor a state_dict. The target was not changed.")
+            _bind_module(found, label, document, weights, part, how=how, assign=assign, digests=digests, where=path)
+    for label, part in target.items():
+        if isinstance(part, torch.optim.Optimizer):
+            _bind_optimizer(found, label, document, entries[label], part, path)
+
+
+def _weights(document: Document, start: Value, path: str) -> tuple[str, StateDict]:
+    """The one state_dict of a part: itself, or the only entry that is one."""
+    weights = state_dict_of(document, start)
+    if weights is not None:
+        return "", weights
+    parts = [(key, found) for key, found in parts_with_weights(document, start) if found.rows or found.extra]
+    if len(parts) == 1:
+        return f"[{parts[0][0]!r}]", parts[0][1]
+    if parts:
+        calls = "\n".join(f"  key={key!r}  {len(found.rows)} tensors" for key, found in parts)
+        raise BindError(f"{path} has weights in {len(parts)} places; the target was not changed. Choose one:\n{calls}")
+    items = items_of(document, start)
+    if items is not None and not items:
+        return "", StateDict()
+    raise BindError(f"{path} has no module and no state_dict there. The target was not changed.")
+
+
+def _optimizer(document: Document, start: Value, path: str) -> tuple[str, Value]:
+    """The one optimizer of a part: itself, or the only entry that is one."""
+    if is_optimizer(document, start):
+        return "", start
+    parts = [(key, item) for key, item in (items_of(document, start) or {}).items() if is_optimizer(document, item)]
+    if len(parts) == 1:
+        return f"[{parts[0][0]!r}]", parts[0][1]
+    if parts:
+        keys = ", ".join(f"key={key!r}" for key, _ in parts)
+        raise BindError(f"{path} has {len(parts)} optimizers; the target was not changed. Choose one: {keys}")
+    raise BindError(f"{path} has no optimizer there. The target was not changed.")
+
+
+def _bind_module(
+    found: Binding,
+    label: str,
+    document: Document,
+    weights: StateDict,
+    module: torch.nn.Module,
+    *,
+    how: Rename | None,
+    assign: bool,
+    digests: list[int] | None,
+    where: str,
+) -> None:
+    made = match(document, weights, module, how=how, assign=assign, digests=digests, where=where)
+    found.modules[label] = made
+    if intervenes(module):
+        return  # its own load_state_dict has the last word on names and shapes
+    place = label or "model"
+    for name in made.missing:
+        found.problems.append(("missing", f"{place}[{name!r}]", "missing from the file"))
+    for name in made.unexpected:
+        found.problems.append(("unexpected", f"{place}[{name!r}]", "in the file, not in the target"))
+    for name, ours, theirs in made.mismatched:
+        found.problems.append(("mismatched", f"{place}[{name!r}]", f"file: {ours}; target: {theirs}"))
+    if (made.total or made.given) and not made.matched and not made.extra:
+        found.problems.append(("nothing", place, _nothing(made)))
+
+
+def _nothing(made: Match) -> str:
+    ours = next(iter(made.given), None)
+    theirs = next(iter(tensors_of(made.module)), None)
+    return f"no name matched: the file has names like {ours!r}, the target like {theirs!r}"
+
+
+def _bind_optimizer(
+    found: Binding, label: str, document: Document, value: Value, optimizer: torch.optim.Optimizer, path: str
+) -> None:
+    names_of_rows, names_of_targets = _names(found)
+    saved = saved_optimizer(document, value, names_of_rows)
+    if saved is None:
+        raise BindError(f"{path}: {label!r} is no optimizer and no optimizer's state_dict. The target was not changed.")
+    made = match_optimizer(document, saved, optimizer, names_of_targets)
+    found.optimizers[label] = made
+    place = label or "optimizer"
+    for name in made.missing:
+        found.problems.append(("missing", f"{place}[{name!r}]", "its parameter is unknown to the file"))
+    for name in made.unexpected:
+        found.problems.append(("unexpected", f"{place}[{name!r}]", "a parameter of the file, not of the target"))
+    for what, ours, theirs in made.mismatched:
+        found.problems.append(("mismatched", f"{place}.{what}", f"file: {ours}; target: {theirs}"))
+    if saved.state and not made.state and not made.mismatched:
+        found.problems.append(("nothing", place, "no state of the file belongs to a parameter of the target"))
+
+
+def _names(found: Binding) -> tuple[dict[int, str] | None, dict[int, str] | None]:
+    """Names of the modules' tensors: by row of the file, and by `id` in the target."""
+    if not found.modules:
+        return None, None
+    rows: dict[int, str] = {}
+    targets: dict[int, str] = {}
+    for label, made in found.modules.items():
+        prefix = f"{label}." if len(found.modules) > 1 else ""
+        tensors = tensors_of(made.module)
+        for name, tensor in tensors.items():
+            targets.setdefault(id(tensor), prefix + name)
+        for name, row in made.rows.items():
+            rows.setdefault(row, targets[id(tensors[name])])
+    return rows, targets
+
+
+def _require_fit(found: Binding, path: str, allowed: frozenset[str]) -> None:
+    serious = [problem for problem in found.problems if problem[0] not in allowed]
+    if not serious:
+        return
+    total = sum(made.total for made in found.modules.values())
+    matched = sum(made.matched for made in found.modules.values())
+    ways = sorted({kind for kind, _, _ in serious} - {"nothing"})
+    of = f" of {total} tensors" if total and not found.optimizers else ""
+    lines = [f"{len(serious)}{of} do not fit; the target was not changed."]
+    lines += _aligned([(where, what) for _, where, what in serious[:_SHOWN]])
+    if len(serious) > _SHOWN:
+        lines.append(f"  ... and {len(serious) - _SHOWN} more")
+    part = f" at {found.part}" if found.part else ""
+    last = f"  in {path}{part}."
+    if ways and not any(kind == "nothing" for kind, _, _ in serious):
+        quoted = ", ".join(f'"{way}"' for way in ways)
+        last += f" Pass allow={{{quoted}}} to load the other {matched}, or rename=..."
+    elif any(kind == "nothing" for kind, _, _ in serious):
+        last += " Say with rename=[(old, new)] which names stand for which."
+    lines.append(last)
+    raise BindError("\n".join(lines))
+
+
+def _aligned(rows: list[tuple[str, str]]) -> Iterator[str]:
+    width = min(max(len(where) for where, _ in rows), 60)
+    return (f"  {where:{width}s}  {what}" for where, what in rows)

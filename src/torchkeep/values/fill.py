@@ -1,0 +1,205 @@
+"""`load_into`, once everything fits: first what is read beside the target, then what is written into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from ..document import Document, Finding, Value
+from ..errors import BindError, PartialLoadError
+from .audit import audit
+from .bind import Match, extra_states_of
+from .bind_optimizer import OptimizerMatch, apply
+from .binding import Binding
+from .build import build
+from .memory import Memory, allocate, tensors
+from .transfer import (
+    Direct,
+    assign,
+    copy_batch,
+    intervenes,
+    load_by_its_own,
+    note_written,
+    transfer,
+)
+from .trust import Resolver
+
+_CPU = torch.device("cpu")
+
+
+class Reader(Protocol):
+    """How bytes come from the file; the caller knows where they are."""
+
+    def fill(self, memory: Memory) -> None:
+        """Read the bytes of every stored tensor that has memory, and check them."""
+
+    def read(self, direct: Sequence[Direct], started: list[int]) -> None:
+        """Read straight into buffers; `started` gets the index of each before it may change."""
+
+
+def stored_of(document: Document, binding: Binding) -> list[int]:
+    """Every stored tensor that a binding will read, once each."""
+    rows = [row for found in binding.modules.values() for row in found.given.values()]
+    for optimizer in binding.optimizers.values():
+        for value in optimizer.state.values():
+            rows += document.reachable(value)[1]
+    return list(dict.fromkeys(document.tensors.stored[row] for row in rows))
+
+
+def fill(
+    document: Document,
+    binding: Binding,
+    reader: Reader,
+    *,
+    path: str,
+    replace: bool,
+    allowed: frozenset[str],
+) -> list[Finding]:
+    """Load what a binding matched.
+
+    Args:
+        document: a checked Document.
+        binding: a binding without problems that are not allowed.
+        reader: where the bytes come from.
+        path: the file, for messages.
+        replace: whether tensors take the place of the target's (``assign=True``).
+        allowed: losses that are accepted.
+
+    Returns:
+        What was noticed.
+
+    Raises:
+        LoadError: reading failed before the target was touched.
+        PartialLoadError: reading failed afterwards; the message says what was overwritten.
+    """
+    run = _Fill(document, reader, path, replace, allowed, [], [])
+    steps = [run.optimizer(found) for found in binding.optimizers.values()]
+    steps += [run.extra_state(found) for found in binding.modules.values() if found.extra]
+    steps = [run.module(label, found, binding) for label, found in binding.modules.items()] + steps
+    for step in steps:
+        run.write(step)
+    return run.findings
+
+
+@dataclass(slots=True)
+class _Fill:
+    """One load: each method reads what it can beside the target and returns the step that writes."""
+
+    document: Document
+    reader: Reader
+    path: str
+    replace: bool
+    allowed: frozenset[str]
+    overwritten: list[str]
+    findings: list[Finding]
+
+    def write(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except PartialLoadError:
+            raise
+        except Exception as error:
+            if not self.overwritten:
+                raise
+            shown = ", ".join(self.overwritten[:8]) + (", ..." if len(self.overwritten) > 8 else "")
+            raise PartialLoadError(
+                f"{self.path}: {error} {len(self.overwritten)} tensors of the target had been overwritten by then: "
+                f'{shown}. Load a whole copy of the file, or pass verify="first" to have everything checked before '
+                "anything is written.",
+                overwritten=tuple(self.overwritten),
+            ) from error
+
+    def module(self, label: str, found: Match, binding: Binding) -> Callable[[], None]:
+        if intervenes(found.module):
+            made = self._made(found.given)
+            return lambda: self._by_its_own(found, made)
+        if self.replace:
+            made = self._made(found.rows)
+            rows = {found.rows[name]: tensor for name, tensor in made.items()}
+
+            def put() -> None:
+                self.overwritten.extend(binding.label(label, name) for name in found.rows)
+                assign(found, rows)
+
+            return put
+        return lambda: self._in_place(label, found, binding)
+
+    def _made(self, rows: dict[str, int]) -> dict[str, torch.Tensor]:
+        """Tensors of their own for names of the file."""
+        memory = allocate(self.document.tensors, rows.values())
+        self.reader.fill(memory)
+        made = tensors(memory, list(dict.fromkeys(rows.values())), device=_CPU)
+        return {name: made[row].detach() for name, row in rows.items()}
+
+    def _in_place(self, label: str, found: Match, binding: Binding) -> None:
+        plan = transfer(self.document, found)
+        started: list[int] = []
+        try:
+            self.reader.read(plan.direct, started)
+        finally:
+            self.overwritten.extend(binding.label(label, plan.direct[i].name) for i in started)
+            note_written(plan)
+        for batch in plan.batches:
+            memory = allocate(self.document.tensors, [staged.row for staged in batch])
+            self.reader.fill(memory)
+            for name in copy_batch(batch, memory):
+                self.overwritten.append(binding.label(label, name))
+
+    def _by_its_own(self, found: Match, made: dict[str, torch.Tensor]) -> None:
+        state: dict[str, Any] = dict(made)
+        state.update({name: self._built(value) for name, value in found.extra.items()})
+        strict = not {"missing", "unexpected"} & self.allowed
+        try:
+            keys = load_by_its_own(found.module, state, strict=strict, assign=self.replace)
+        except RuntimeError as error:
+            raise BindError(f"{self.path}: {error} The target was not changed.") from error
+        found.missing, found.unexpected = list(keys.missing_keys), list(keys.unexpected_keys)
+        found.mismatched = []
+        loaded = len(made) - len(found.unexpected)
+        if made and loaded <= 0:
+            raise BindError(f"{self.path}: no name matched. The target was not changed.")
+        self.findings.append(
+            Finding(
+                "own-load",
+                "note",
+                "",
+                f"{type(found.module).__name__} has hooks or a load_state_dict of its own, which did the loading.",
+            )
+        )
+
+    def extra_state(self, found: Match) -> Callable[[], None]:
+        if intervenes(found.module):
+            return lambda: None
+        owners = extra_states_of(found.module)
+        built = {name: self._built(value) for name, value in found.extra.items()}
+
+        def hand_over() -> None:
+            for name, state in built.items():
+                self.overwritten.append(name)
+                owners[name].set_extra_state(state)
+
+        return hand_over
+
+    def optimizer(self, found: OptimizerMatch) -> Callable[[], None]:
+        state = {position: self._built(value) for position, value in found.state.items()}
+        groups = [
+            None if taken is None else {str(key): self._built(value) for key, value in taken.items()}
+            for taken in found.groups
+        ]
+        return lambda: self._apply(found, state, groups)
+
+    def _apply(self, found: OptimizerMatch, state: dict[int, Any], groups: list[Any]) -> None:
+        self.overwritten.append(f"the state of {type(found.optimizer).__name__}")
+        apply(found, state, groups)
+
+    def _built(self, value: Value) -> Any:
+        """A value of the file as an object: plain data, since nobody opened any class."""
+        _, rows = self.document.reachable(value)
+        memory = allocate(self.document.tensors, rows)
+        self.reader.fill(memory)
+        made = tensors(memory, rows, device=_CPU)
+        opened = audit(self.document, value, Resolver(None, ()), path=self.path)
+        return build(self.document, value, made, opened).obj
