@@ -285,13 +285,17 @@ def _load_report(binding: values.Binding, path: str, noticed: Sequence[document.
         total=sum(found.total for found in binding.modules.values()),
         optimizers={label: found.how for label, found in binding.optimizers.items()},
     )
-    for label, found in (*binding.modules.items(), *binding.optimizers.items()):
+    every: list[tuple[str, values.Match | values.OptimizerMatch]] = [
+        *binding.modules.items(),
+        *binding.optimizers.items(),
+    ]
+    for label, found in every:
         report.missing_keys.extend(binding.label(label, name) for name in found.missing)
         report.unexpected_keys.extend(binding.label(label, name) for name in found.unexpected)
-        report.mismatched.extend((binding.label(label, name), *both) for name, *both in found.mismatched)
+        report.mismatched.extend((binding.label(label, name), a, b) for name, a, b in found.mismatched)
     for label, module in binding.modules.items():
         report.renamed.update({old: binding.label(label, new) for old, new in module.renamed.items()})
-        report.cast.extend((binding.label(label, name), *both) for name, *both in module.cast)
+        report.cast.extend((binding.label(label, name), a, b) for name, a, b in module.cast)
     losses = [
         ("missing", len(report.missing_keys), "tensors of the target were not in the file"),
         ("unexpected", len(report.unexpected_keys), "tensors of the file were not in the target"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 from xxhash import xxh3_64
 
-from ..document import ITEMSIZE, Document, Shown, check, decode, encode
+from ..document import ITEMSIZE, Document, Shape, Shown, check, decode, encode
 from ..errors import DigestError, FormatError, SaveError
 from ..limits import LIMITS, Limits
 from ..storage import Span
@@ -74,14 +74,15 @@ def layout(document: Document, *, limits: Limits = LIMITS) -> Layout:
     sizes = [table.nbytes(i) for i in range(len(table.names))]
     relative = safetensors.spans_of(sizes, safetensors.order([ITEMSIZE[dtype] for dtype in table.dtypes]))
     entries: dict[str, safetensors.Entry] = {}
-    shown = Shown(table.names, [], [])
+    dtypes: list[str] = []
+    shapes: list[Shape] = []
     for name, dtype, shape, span in zip(table.names, table.dtypes, table.shapes, relative, strict=True):
         listed, listed_shape = safetensors.shown_as(dtype, shape)
         entries[name] = safetensors.Entry(listed, listed_shape, (span.offset, span.offset + span.nbytes))
         bytes_only = listed == "U8" and dtype != "uint8"
-        shown.dtypes.append("uint8" if bytes_only else dtype)
-        shown.shapes.append(listed_shape if bytes_only else shape)
-    text = encode(document, shown)
+        dtypes.append("uint8" if bytes_only else dtype)
+        shapes.append(listed_shape if bytes_only else shape)
+    text = encode(document, Shown(table.names, dtypes, shapes))
     header_nbytes = len(_render(text, entries, [0] * len(sizes)))
     if header_nbytes > limits.written_header_nbytes:
         raise SaveError(
@@ -143,7 +144,8 @@ def read(header: safetensors.Header, *, limits: Limits = LIMITS) -> tuple[Docume
 
     Raises:
         FormatError: N-1 the metadata is not torchkeep's; N-4 the header is not canonical; N-5 the
-            digests are not one a tensor; N-6, N-7 the bytes lie or are listed otherwise than they must; or the Document breaks a clause of its own.
+            digests are not one a tensor; N-6, N-7 the bytes lie or are listed otherwise than they must; or the
+            Document breaks a clause of its own.
     """
     metadata = header.metadata or {}
     if list(metadata) != _KEYS or metadata["format"] != "pt":

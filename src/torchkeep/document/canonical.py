@@ -159,13 +159,12 @@ def _float(text: str) -> float:
 
 def _to_wire(value: Value) -> _WireValue:
     """A value as the JSON writer takes it."""
-    kind = type(value)
-    if value is None or kind is bool:
-        return value  # type: ignore[return-value]
-    if kind is TensorRef:
-        return _T(value.index)  # type: ignore[union-attr]
-    if kind is Ref:
-        return _R(value.index)  # type: ignore[union-attr]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, TensorRef):
+        return _T(value.index)
+    if isinstance(value, Ref):
+        return _R(value.index)
     if isinstance(value, str):
         try:
             value.encode()
@@ -180,15 +179,14 @@ def _to_wire(value: Value) -> _WireValue:
         return _Complex(_float_text(value.real), _float_text(value.imag))
     if isinstance(value, bytes):
         return _Bytes(base64.b64encode(value).decode())
-    raise TypeError(f"{kind.__name__} is not a Value")
+    raise TypeError(f"{type(value).__name__} is not a Value")
 
 
 def _from_wire(value: _WireKey, limits: Limits) -> Value:
-    kind = type(value)
-    if kind is _T:
-        return TensorRef(value.index)  # type: ignore[union-attr]
-    if kind is _R:
-        return Ref(value.index)  # type: ignore[union-attr]
+    if isinstance(value, _T):
+        return TensorRef(value.index)
+    if isinstance(value, _R):
+        return Ref(value.index)
     if isinstance(value, _Float):
         return _float(value.text)
     if isinstance(value, _Complex):

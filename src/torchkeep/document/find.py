@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..errors import KeyMissingError
 from .model import Document
 from .nodes import Seq, Value
@@ -37,11 +40,11 @@ def find(document: Document, key: object, *, path: str) -> Value:
     return value
 
 
-def _entries(document: Document, value: Value) -> dict[object, Value]:
+def _entries(document: Document, value: Value) -> Mapping[Any, Value]:
     """What a step can name below `value`."""
     items = items_of(document, value)
     if items is not None:
-        return dict(items)
+        return items
     node = document.node(value)
     if isinstance(node, Seq):
         return dict(enumerate(node.items))

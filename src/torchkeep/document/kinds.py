@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .model import Document
-from .nodes import Map, Ref, Scalar, Seq, TensorRef, Typed, Value
+from .nodes import Map, Ref, Seq, TensorRef, Typed, Value
 
 Test = Callable[[Document, Value], bool]
 
@@ -42,12 +42,12 @@ def _tuple(document: Document, value: Value) -> bool:
 
 def _texts(document: Document, value: Value) -> bool:
     node = document.node(value)
-    return _tuple(document, value) and isinstance(node, Seq) and all(isinstance(i, str) for i in node.items)
+    return isinstance(node, Seq) and node.kind == "tuple" and all(isinstance(i, str) for i in node.items)
 
 
 def _sizes(document: Document, value: Value) -> bool:
     node = document.node(value)
-    return _tuple(document, value) and isinstance(node, Seq) and all(type(i) is int for i in node.items)
+    return isinstance(node, Seq) and node.kind == "tuple" and all(type(i) is int for i in node.items)
 
 
 def _list(document: Document, value: Value) -> bool:
@@ -136,9 +136,8 @@ def hashable(document: Document, value: Value) -> bool:
     stack, seen = [value], set()
     while stack:
         current = stack.pop()
-        if isinstance(current, TensorRef | Scalar) or (isinstance(current, Ref) and current.index in seen):
+        if not isinstance(current, Ref) or current.index in seen:
             continue
-        assert isinstance(current, Ref)
         seen.add(current.index)
         node = document.nodes[current.index]
         if isinstance(node, Seq) and node.kind in ("tuple", "frozenset"):

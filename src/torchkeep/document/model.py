@@ -63,6 +63,10 @@ class Document:
         node = self.node(value)
         return dict(zip(node.keys, node.values, strict=True)) if isinstance(node, Map) else {}
 
+    def named(self, value: Value) -> dict[str, Value]:
+        """Entries of a map whose keys are names, as a checked Document has it; {} for None, the absent field."""
+        return {name: item for name, item in self.entries(value).items() if isinstance(name, str)}
+
     def texts(self, value: Value) -> tuple[str, ...]:
         """The strings of the sequence that `value` refers to; () for None, the absent field."""
         node = self.node(value)
@@ -102,8 +106,7 @@ class Document:
         seen: set[tuple[str, str]] = set()
         for node in self.nodes:
             if isinstance(node, Typed) and (role := ROLES.get(node.kind)):
-                name = node.fields["name" if node.kind in ("function", "class") else "class"]
-                assert isinstance(name, str)
+                name = node.text("name" if node.kind in ("function", "class") else "class")
                 if (name, role) not in seen:
                     seen.add((name, role))
                     yield name, role

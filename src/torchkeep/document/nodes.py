@@ -57,6 +57,12 @@ class Typed(msgspec.Struct, frozen=True):
     version: int
     fields: dict[str, Value]
 
+    def text(self, field: str) -> str:
+        """A field that holds a string, as a checked Document has it."""
+        value = self.fields[field]
+        assert isinstance(value, str)
+        return value
+
 
 class Opaque(msgspec.Struct, frozen=True):
     """Something that can be described but not built: it is shown and compared, never run."""

@@ -62,12 +62,12 @@ def _of_module(document: Document, root: Typed) -> StateDict:
             raise LimitError(f"a module tree with more than {LIMITS.tensors} names: modules that share modules")
         hidden = document.texts(module.fields.get("non_persistent"))
         for field_name in ("parameters", "buffers"):
-            for name, value in document.entries(module.fields.get(field_name)).items():
+            for name, value in document.named(module.fields.get(field_name)).items():
                 if isinstance(value, TensorRef) and not (field_name == "buffers" and name in hidden):
                     found.rows[f"{prefix}{name}"] = value.index
         if "extra_state" in module.fields:
             found.extra[f"{prefix}{EXTRA_STATE}"] = module.fields["extra_state"]
-        children = document.entries(module.fields.get("modules"))
+        children = document.named(module.fields.get("modules"))
         for name, value in reversed(children.items()):
             child = document.typed(value, "module")
             if child is not None and isinstance(value, Ref) and value.index not in above:

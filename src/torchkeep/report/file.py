@@ -171,11 +171,12 @@ def tree_lines(document: Document) -> Iterator[str]:
     levels: list[Iterator[tuple[str, str, Value]]] = [iter([("", "", document.root)])]
     above = [""]
     while levels:
-        label, step, value = next(levels[-1], (None, "", None))
-        if label is None:
+        row = next(levels[-1], None)
+        if row is None:
             levels.pop()
             above.pop()
             continue
+        label, step, value = row
         prefix = "  " * (len(levels) - 1) + (f"{label}: " if label else "")
         if not isinstance(value, Ref):
             yield prefix + _leaf(document, value)
@@ -201,7 +202,8 @@ def _leaf(document: Document, value: Value) -> str:
     return f"{kind} {table.dtype(row)} {shape}{viewed}"
 
 
-Inner = Iterable[tuple[str, str, Value]]
+Row = tuple[str, str, Value]
+Inner = Iterable[Row]
 
 
 def _heading(document: Document, value: Ref) -> tuple[str, Inner]:
@@ -222,11 +224,16 @@ def _heading(document: Document, value: Ref) -> tuple[str, Inner]:
 
 def _short(document: Document, node: Seq) -> str | None:
     """A sequence of a few scalars on one line."""
-    if any(isinstance(item, Ref | TensorRef) for item in node.items):
+    if len(node.items) > _TEXT_LENGTH or any(isinstance(item, Ref | TensorRef) for item in node.items):
         return None
     inner = ", ".join(_leaf(document, item) for item in node.items)
-    left, right = {"list": "[]", "tuple": "()"}.get(node.kind, "{}")
+    if node.kind == "tuple" and len(node.items) == 1:
+        inner += ","
+    left, right = _BRACKETS[node.kind]
     return f"{left}{inner}{right}" if len(inner) <= _TEXT_LENGTH else None
+
+
+_BRACKETS = {"list": ("[", "]"), "tuple": ("(", ")"), "set": ("{", "}"), "frozenset": ("frozenset{", "}")}
 
 
 def _entries(document: Document, entries: dict[Value, Value]) -> Inner:
@@ -242,7 +249,7 @@ def _label(document: Document, key: Value) -> str:
     return printable(repr(key))
 
 
-def _named(document: Document, value: Value) -> list[tuple[str, str, Value]]:
+def _named(document: Document, value: Value) -> list[Row]:
     return [
         (printable(str(name)), f".{printable(str(name))}", child) for name, child in document.entries(value).items()
     ]

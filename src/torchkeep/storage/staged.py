@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress

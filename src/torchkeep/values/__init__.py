@@ -4,10 +4,12 @@ This room knows objects, classes and memory. It refuses to know what a file look
 lies: it is handed a Document, and gives or takes buffers for the tensors' bytes.
 """
 
-from . import codecs as _codecs
-from . import modules as _modules
+from . import codecs as codecs
+from . import modules as modules
 from .audit import Audit as Audit
 from .audit import audit as audit
+from .bind import Match as Match
+from .bind_optimizer import OptimizerMatch as OptimizerMatch
 from .binding import Binding as Binding
 from .binding import bind as bind
 from .build import Built as Built

@@ -41,8 +41,7 @@ class Audit:
 
 
 def _key(node: Typed) -> tuple[str, str]:
-    name = node.fields["name"] if node.kind in ("function", "class") else node.fields["class"]
-    return str(name), ROLES[node.kind]
+    return node.text("name" if node.kind in ("function", "class") else "class"), ROLES[node.kind]
 
 
 def audit(
@@ -78,9 +77,9 @@ def audit(
     holders = _holders(document, positions)
     lasts = Counter(last_name(name) for name in {_key(node)[0] for _, node in typed})
     closed: dict[tuple[str, str], Closed] = {}
-    for i, node in typed:
-        key = _key(node)
-        if key in result.opened and node.kind != "object":
+    for i, named in typed:
+        key = _key(named)
+        if key in result.opened and named.kind != "object":
             continue
         found = resolver.resolve(key[0], key[1], holders=holders.get(i, frozenset()), lasts=lasts)  # type: ignore[arg-type]
         if isinstance(found, Opened):
@@ -98,10 +97,11 @@ def audit(
     for i, node in nodes:
         if isinstance(node, Opaque):
             raise LoadError(f"{path}: node {i} is {node.what}, which can be shown but not built. Nothing was loaded.")
-        if isinstance(node, Typed) and node.kind == "module":
-            _check_module(document, node, result, allowed, path)
-        elif isinstance(node, Typed) and node.kind == "method" and not skeleton:
-            _check_method(document, node, result, path)
+        if isinstance(node, Typed):
+            if node.kind == "module":
+                _check_module(document, node, result, allowed, path)
+            elif node.kind == "method" and not skeleton:
+                _check_method(document, node, result, path)
     _check_changes(document, typed, result, allowed, path)
     return result
 
@@ -141,7 +141,7 @@ def _holders(document: Document, positions: list[int]) -> dict[int, frozenset[st
 
 def _check_module(document: Document, node: Typed, result: Audit, allowed: frozenset[str], path: str) -> None:
     cls = result.of(node)
-    name = node.fields["class"]
+    name = node.text("class")
     if hooks := document.texts(node.fields.get("hooks")):
         if "hooks" not in allowed:
             raise LoadError(
@@ -151,9 +151,9 @@ def _check_module(document: Document, node: Typed, result: Audit, allowed: froze
         result.findings.append(Finding("hooks", "warning", "", f"{name} came back without its {', '.join(hooks)}."))
     if cls is None:
         return
-    for attribute, value in document.entries(node.fields.get("attributes")).items():
-        base = owner_of(cls, str(attribute))
-        if base is not None and callable(vars(base)[str(attribute)]) and _may_be_callable(document, value):
+    for attribute, value in document.named(node.fields.get("attributes")).items():
+        base = owner_of(cls, attribute)
+        if base is not None and callable(vars(base)[attribute]) and _may_be_callable(document, value):
             raise LoadError(
                 f"{path}: the attribute {attribute!r} of {name} would hide a method of its class. Nothing was loaded."
             )
@@ -183,7 +183,7 @@ def _check_method(document: Document, node: Typed, result: Audit, path: str) -> 
     """A bound method comes back only from a class that the caller named."""
     owner = document.node(node.fields["self"])
     assert isinstance(owner, Typed)
-    name, method = owner.fields["class"], str(node.fields["name"])
+    name, method = owner.text("class"), node.text("name")
     opened = result.opened.get(_key(owner))
     found = None
     if opened is not None and (base := owner_of(opened.obj, method)) is not None:
@@ -191,7 +191,7 @@ def _check_method(document: Document, node: Typed, result: Audit, path: str) -> 
     if opened is None or opened.how != "named" or not isinstance(found, types.FunctionType) or method.startswith("__"):
         raise TrustError(
             f"{path}: a method {method!r} of {name} was saved as a value; methods come back only from a class that "
-            f"you name. Nothing was loaded. Pass classes={{{str(name)!r}: {last_name(str(name))}}}."
+            f"you name. Nothing was loaded. Pass classes={{{name!r}: {last_name(name)}}}."
         )
 
 
@@ -237,9 +237,9 @@ def _check_changes(
 def _names(document: Document, node: Typed) -> frozenset[str]:
     """Every attribute that a module or object has in the file."""
     return frozenset(
-        str(name)
+        name
         for field_name in ("attributes", "parameters", "buffers", "modules")
-        for name in document.entries(node.fields.get(field_name))
+        for name in document.named(node.fields.get(field_name))
     ) | {"training"}
 
 

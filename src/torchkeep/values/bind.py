@@ -139,7 +139,7 @@ def match(
 def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool) -> tuple[str, str] | None:
     """What of a tensor does not fit: (in the file, in the target), or None."""
     table = document.tensors
-    if isinstance(target, torch.nn.parameter.UninitializedTensorMixin):
+    if torch.nn.parameter.is_lazy(target):
         return f"shape {table.shape(row)}", "not yet initialized: run one batch through the lazy module first"
     if table.shape(row) != tuple(target.shape):
         return f"shape {table.shape(row)}", f"shape {tuple(target.shape)}"

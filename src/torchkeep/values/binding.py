@@ -165,6 +165,8 @@ def _bind_module(
 
 
 def _nothing(made: Match) -> str:
+    if made.mismatched:
+        return "nothing would be loaded: no tensor fits"
     ours = next(iter(made.given), None)
     theirs = next(iter(tensors_of(made.module)), None)
     return f"no name matched: the file has names like {ours!r}, the target like {theirs!r}"
@@ -213,19 +215,20 @@ def _require_fit(found: Binding, path: str, allowed: frozenset[str]) -> None:
     total = sum(made.total for made in found.modules.values())
     matched = sum(made.matched for made in found.modules.values())
     ways = sorted({kind for kind, _, _ in serious} - {"nothing"})
-    of = f" of {total} tensors" if total and not found.optimizers else ""
-    lines = [f"{len(serious)}{of} do not fit; the target was not changed."]
+    nothing = any(kind == "nothing" for kind, _, _ in serious)
+    count = len(serious) - nothing
+    things = f" of {total} tensors" if 0 < count <= total and not found.optimizers else " parts"
+    fit = f"{count}{things} do not fit" if count else "nothing fits"
+    lines = [f"{path}: {fit}; the target was not changed."]
     lines += _aligned([(where, what) for _, where, what in serious[:_SHOWN]])
     if len(serious) > _SHOWN:
         lines.append(f"  ... and {len(serious) - _SHOWN} more")
-    part = f" at {found.part}" if found.part else ""
-    last = f"  in {path}{part}."
-    if ways and not any(kind == "nothing" for kind, _, _ in serious):
+    if nothing:
+        lines.append("  Say with rename=[(old, new)] which names stand for which.")
+    else:
         quoted = ", ".join(f'"{way}"' for way in ways)
-        last += f" Pass allow={{{quoted}}} to load the other {matched}, or rename=..."
-    elif any(kind == "nothing" for kind, _, _ in serious):
-        last += " Say with rename=[(old, new)] which names stand for which."
-    lines.append(last)
+        rest = f" to load the other {matched}" if matched else ""
+        lines.append(f"  Pass allow={{{quoted}}}{rest}, or rename=[(old, new)].")
     raise BindError("\n".join(lines))
 
 

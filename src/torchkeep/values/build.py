@@ -148,7 +148,7 @@ class _Builder:
         except LoadError:
             raise
         except Exception as error:
-            what = node.fields.get("class", node.kind) if isinstance(node, Typed) else type(node).__name__
+            what = str(node.fields.get("class", node.kind) if isinstance(node, Typed) else type(node).__name__)
             raise LoadError(
                 f"{what} could not be put together: {type(error).__name__}: {error}. Nothing was loaded."
             ) from error
@@ -170,12 +170,12 @@ class _Builder:
     def _immutable(self, node: Typed, fields: dict[str, Any]) -> Any:
         if node.kind in ("function", "class"):
             found = self.audit.of(node)
-            return Record(str(node.fields["name"]), {}) if found is None else found
+            return Record(node.text("name"), {}) if found is None else found
         if node.kind == "custom":
             cls = self.audit.of(node)
             known = registration(cls) if cls is not None else None
             if known is None or known.decode is None:
-                return Record(str(node.fields["class"]), {"state": fields["state"]})
+                return Record(node.text("class"), {"state": fields["state"]})
             return known.decode(fields["state"])
         return _IMMUTABLE[node.kind](fields)
 
@@ -187,7 +187,7 @@ class _Builder:
 
     def _fill_object(self, node: Typed, shell: Any, fields: dict[str, Any]) -> None:
         if isinstance(shell, Record):
-            Record.__init__(shell, str(node.fields["class"]), fields["attributes"])
+            Record.__init__(shell, node.text("class"), fields["attributes"])
             return
         self._set_state(shell, dict(fields["attributes"]))
 
@@ -215,7 +215,7 @@ class _Builder:
             self._set_extra_state(node, shell, fields["extra_state"])
 
     def _migrate(self, node: Typed, cls: type, state: ModuleState) -> None:
-        name = str(node.fields["class"])
+        name = node.text("class")
         info, known = self.document.classes.get(name), registration(cls)
         if info is None or known is None:
             return
@@ -233,10 +233,10 @@ class _Builder:
         owner = owner_of(type(module), "set_extra_state")
         if owner is None or owner is torch.nn.Module:
             return
-        opened = self.audit.opened[str(node.fields["class"]), "module"]
+        opened = self.audit.opened[node.text("class"), "module"]
         if opened.how == "imported":
             name = type(module).__name__
-            message = f"the extra state of {node.fields['class']} was not handed to its set_extra_state."
+            message = f"the extra state of {node.text('class')} was not handed to its set_extra_state."
             self.audit.findings.append(
                 Finding("extra-state", "warning", "", message, f"To run it, pass classes=[{name}].")
             )
@@ -245,7 +245,7 @@ class _Builder:
 
     def _fill_optimizer(self, node: Typed, shell: Any, fields: dict[str, Any]) -> None:
         if isinstance(shell, Record):
-            Record.__init__(shell, str(node.fields["class"]), fields)
+            Record.__init__(shell, node.text("class"), fields)
             return
         state: defaultdict[Any, Any] = defaultdict(dict, fields["state"])
         attributes = dict(fields.get("attributes", {}))

@@ -160,7 +160,8 @@ def _partial(obj: functools.partial[Any], context: Context) -> Parts:
 
 def _registered(obj: Any, context: Context) -> Parts:
     known = registration(type(obj))
-    assert known is not None and known.encode is not None
+    assert known is not None
+    assert known.encode is not None
     return typed("custom", {"class": context.remember(type(obj)), "state": known.encode(obj)})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections import deque
 from collections.abc import Iterable
@@ -124,7 +125,11 @@ def remember_report(obj: Any, report: Any) -> None:
     for held in (obj, *members):
         key = id(held)
         holds = held if isinstance(held, _WEAKLY_HELD) else anchor
-        _reports[key] = (weakref.ref(holds, lambda _, key=key: _reports.pop(key, None)), report)
+        _reports[key] = (weakref.ref(holds, functools.partial(_forget, key)), report)
+
+
+def _forget(key: int, _: object) -> None:
+    _reports.pop(key, None)
 
 
 def report_of(obj: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 from ..document import CONJ, NEG, PARAMETER, REQUIRES_GRAD, TensorTable, View
 from ..errors import LoadError
 from .dtypes import BY_NAME, carrier
-from .pack import buffer_of
+from .pack import buffer_of, over
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ def _view(base: torch.Tensor, view: View | None, *, whole: bool) -> torch.Tensor
     elif BY_NAME[view.dtype].itemsize != dtype.itemsize:
         dtype = BY_NAME[view.dtype]
     seen = torch.empty(0, dtype=dtype, device=base.device)
-    return seen.set_(base.untyped_storage(), view.offset, view.shape, view.strides)
+    return over(seen, base.untyped_storage(), view.offset, view.shape, view.strides)
 
 
 def _flagged(tensor: torch.Tensor, flags: int, lazy: int) -> torch.Tensor:

@@ -91,7 +91,7 @@ def pack(found: list[Found]) -> Packed:
         if lazy:
             table.lazy[row] = lazy
         itemsize = memory.itemsize
-        begin = memory.storage_offset() * itemsize
+        begin = int(memory.storage_offset()) * itemsize
         end = begin + memory.nbytes
         if not memory.is_contiguous():
             end = begin + extent(tuple(memory.shape), memory.stride(), 0) * itemsize
@@ -205,8 +205,15 @@ def _raw(cluster: list[_Piece], begin: int, end: int) -> torch.Tensor:
     first = cluster[0].memory
     dtype = first.dtype if all(piece.memory.dtype == first.dtype for piece in cluster) else torch.uint8
     raw = torch.empty(0, dtype=dtype, device=first.device)
-    itemsize = raw.itemsize
-    return raw.set_(first.untyped_storage(), begin // itemsize, ((end - begin) // itemsize,))
+    return over(raw, first.untyped_storage(), begin // raw.itemsize, ((end - begin) // raw.itemsize,), (1,))
+
+
+def over(
+    tensor: torch.Tensor, storage: torch.UntypedStorage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> torch.Tensor:
+    """`tensor`, made to see `storage` with this geometry, in elements of its own dtype."""
+    seen: torch.Tensor = tensor.set_(storage, offset, shape, strides)
+    return seen
 
 
 def _is_nameable(memory: torch.Tensor) -> bool:

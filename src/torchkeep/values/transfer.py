@@ -121,7 +121,7 @@ def assign(found: Match, made: dict[int, torch.Tensor]) -> None:
         if id(target) in new:
             parent_name, _, last = name.rpartition(".")
             parent = found.module.get_submodule(parent_name)
-            owned = parent._parameters if last in parent._parameters else parent._buffers
+            owned: dict[str, Any] = parent._parameters if last in parent._parameters else parent._buffers
             owned[last] = new[id(target)]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Literal
@@ -56,7 +56,7 @@ class Closed:
 class Resolver:
     """Opens names for one load, under what its caller allowed."""
 
-    def __init__(self, classes: Mapping[str, Any] | Iterable[Any] | None, trust: Iterable[str]) -> None:
+    def __init__(self, classes: Any, trust: Any) -> None:
         self._by_name: dict[str, Any] = {}
         self._by_last: dict[str, list[Any]] = {}
         if isinstance(classes, Mapping):
