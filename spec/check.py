@@ -1015,7 +1015,7 @@ def _check_cycles(document: Document) -> None:
 
 
 def _is_mutable(node: Node) -> bool:
-    return node.tag != "opaque" and node.kind in MUTABLE
+    return node.tag == "opaque" or node.kind in MUTABLE
 
 
 # --- what needs the tensors' bytes (V-3 of composite keys, V-5) ----------------------------------------

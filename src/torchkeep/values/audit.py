@@ -248,21 +248,30 @@ def _names(document: Document, node: Typed) -> frozenset[str]:
 
 def _trust_message(path: str, refused: list[Closed]) -> str:
     lines = [f"{path}: {len(refused)} of the names that the file needs did not open. Nothing was loaded."]
-    lines += [f"  {c.name} ({c.role}) {c.reason}; to open it: {c.mend()}" for c in refused]
-    names = sorted({c.name for c in refused if c.role == "module"})
+    width = max(len(closed.name) for closed in refused)
+    lines += [f"  {closed.name:{width}s}  {closed.role}: {closed.reason}" for closed in refused]
     lines.append("Routes to this file:")
-    lines.append(f"  structure  the whole model: torchkeep.load({path!r}, {_classes_argument(refused)})")
-    lines.append(f"  weights    into a model that you build: torchkeep.load_into(model, {path!r})")
-    if names:
-        lines.append(
-            f"  skeleton   the module tree with its weights, not runnable: torchkeep.load({path!r}, route='skeleton')"
-        )
+    given = [closed for closed in refused if closed.way != "none"]
+    if len(given) == len(refused):
+        if packages := _importable(refused):
+            lines.append(f"  structure, classes where they were  torchkeep.load({path!r}, trust={packages!r})")
+        pairs = ", ".join(f"{c.name!r}: {last_name(c.name)}" for c in given[:_SHOWN])
+        more = f", ...}}  # and {len(given) - _SHOWN} more" if len(given) > _SHOWN else "}"
+        lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, classes={{{pairs}{more})")
+    lines.append(f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})")
+    lines.append(f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')")
     return "\n".join(lines)
 
 
-def _classes_argument(refused: list[Closed]) -> str:
-    pairs = ", ".join(f"{c.name!r}: {last_name(c.name)}" for c in refused if c.way != "none")
-    return f"classes={{{pairs}}}" if pairs else "... cannot open: see above)"
+_SHOWN = 4
+"""Classes that a call is spelled out for; a person writes the rest by that pattern."""
+
+
+def _importable(refused: list[Closed]) -> tuple[str, ...]:
+    """Packages to trust, if importing them may open every name."""
+    if any(closed.way != "moved" or closed.name.startswith("__main__:") or "<" in closed.name for closed in refused):
+        return ()
+    return tuple(sorted({closed.name.partition(":")[0].partition(".")[0] for closed in refused}))
 
 
 def _record_finding(closed: Closed) -> Finding:

@@ -1,0 +1,1251 @@
+"""Write the conformance vectors: files that every reader must accept, and files that it must refuse.
+
+    python spec/vectors/make.py             writes accept/ and reject/ beside this file
+    python spec/vectors/make.py DIRECTORY   writes them there
+
+The accepted files come from torchkeep's own writer, and each has a twin in JSON for people and for diffs.
+The refused ones are put together by hand, header, metadata and Document, because no writer makes them.
+Each breaks one clause of ``spec/format.md``, the one in its name; digests are right wherever they are not
+the point. The same bytes come out on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xxhash import xxh3_64_hexdigest, xxh3_64_intdigest
+
+from torchkeep.containers import layout
+from torchkeep.document import (
+    CONJ,
+    ITEMSIZE,
+    NEG,
+    PARAMETER,
+    REQUIRES_GRAD,
+    SAFETENSORS_NAME,
+    ClassInfo,
+    Document,
+    Finding,
+    Map,
+    Opaque,
+    Ref,
+    Seq,
+    TensorRef,
+    TensorTable,
+    Typed,
+    View,
+    check,
+)
+
+PREFIX = b'{"__metadata__":{"torchkeep.digests":"'
+RESERVED = "__torchkeep__/"
+ENVIRONMENT = {"python": "3.11.7", "torch": "2.13.0"}
+
+ACCEPT: dict[str, Callable[[], bytes]] = {}
+REJECT: dict[str, tuple[str, Callable[[], bytes]]] = {}
+
+
+def accept(make: Callable[[], bytes]) -> Callable[[], bytes]:
+    """Register a file that every reader must accept, under the function's name."""
+    ACCEPT[make.__name__.strip("_").replace("_", "-")] = make
+    return make
+
+
+def reject(name: str, why: str, make: Callable[[], bytes]) -> None:
+    """Register a file that every reader must refuse, by the clause that its name begins with."""
+    assert name not in REJECT, name
+    REJECT[name] = (why, make)
+
+
+def pattern(nbytes: int, seed: int = 0) -> bytes:
+    """Bytes that are easy to recognize: 1, 2, 3 ... from an offset of their own."""
+    return bytes((seed * 37 + i) % 255 + 1 for i in range(nbytes))
+
+
+# --- accepted: written by torchkeep -------------------------------------------------------------------
+
+
+class Tensors:
+    """A tensor table in the making."""
+
+    def __init__(self) -> None:
+        self.table = TensorTable()
+        self.data: list[bytes] = []
+
+    def stored(
+        self,
+        name: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        *,
+        strides: tuple[int, ...] | None = None,
+        data: bytes | None = None,
+    ) -> int:
+        """Add a stored tensor."""
+        index = len(self.table.names)
+        self.table.names.append(name)
+        self.table.dtypes.append(dtype)
+        self.table.shapes.append(shape)
+        if strides is not None:
+            self.table.strides[index] = strides
+        nbytes = math.prod(shape) * ITEMSIZE[dtype]
+        made = bytes(i % 2 for i in range(nbytes)) if dtype == "bool" else pattern(nbytes, index)
+        self.data.append(made if data is None else data)
+        return index
+
+    def of(self, stored: int, *, flags: int = 0, view: View | None = None, lazy: int = 0) -> TensorRef:
+        """Add a tensor that views a stored one."""
+        row = len(self.table.stored)
+        self.table.stored.append(stored)
+        self.table.flags.append(flags)
+        if view:
+            self.table.views[row] = view
+        if lazy:
+            self.table.lazy[row] = lazy
+        return TensorRef(row)
+
+    def add(self, name: str, dtype: str, shape: tuple[int, ...], *, flags: int = 0, **more: Any) -> TensorRef:
+        """Add a tensor that is all of a stored tensor of its own."""
+        return self.of(self.stored(name, dtype, shape, **more), flags=flags)
+
+
+def native(root: Any, nodes: Sequence[Any] = (), tensors: Tensors | None = None, **more: Any) -> bytes:
+    """A torchkeep file, by torchkeep's own writer."""
+    tensors = tensors or Tensors()
+    document = Document(root, list(nodes), tensors.table, **({"environment": ENVIRONMENT} | more))
+    check(document)
+    plan = layout(document)
+    header = plan.header([xxh3_64_intdigest(data) for data in tensors.data])
+    return header + b"".join(tensors.data[i] for i in plan.order())
+
+
+def mapping(entries: dict[Any, Any]) -> Map:
+    """A map node."""
+    return Map(tuple(entries), tuple(entries.values()))
+
+
+@accept
+def empty_dict() -> bytes:
+    return native(Ref(0), [Map((), ())])
+
+
+@accept
+def empty_environment() -> bytes:
+    return native(None, environment={})
+
+
+@accept
+def root_scalar() -> bytes:
+    return native(-42)
+
+
+@accept
+def root_tensor() -> bytes:
+    tensors = Tensors()
+    return native(tensors.add("tensor", "float32", (2, 2)), tensors=tensors)
+
+
+@accept
+def root_module() -> bytes:
+    module = Typed("module", 1, {"class": "torch.nn.modules.activation:ReLU", "training": True})
+    return native(Ref(0), [module])
+
+
+@accept
+def integers() -> bytes:
+    exact = 2**53 - 1
+    numbers = [0, 1, -1, exact, -exact, exact + 1, -exact - 1, 2**64, -(2**64), 10**40, 16**60]
+    return native(Ref(0), [Seq("list", (True, False, None, *numbers))])
+
+
+@accept
+def floats() -> bytes:
+    payload = struct.unpack(">d", bytes.fromhex("7ff8000000000001"))[0]
+    negative = struct.unpack(">d", bytes.fromhex("fff8000000000000"))[0]
+    numbers = [0.0, -0.0, 1.0, 1.5, 0.1, 1 / 3, 1e15, 1e16, 1e22, 1e-4, 1e-5, 1.25e300, 5e-324, 2.0**-1022]
+    limits = [1.7976931348623157e308, math.inf, -math.inf, math.nan, payload, negative]
+    return native(Ref(0), [Seq("list", (*numbers, *limits))])
+
+
+@accept
+def complex_numbers() -> bytes:
+    numbers = (0j, complex(-0.0, 1.5), complex(math.nan, -math.inf), complex(1e16, 1e-5))
+    return native(Ref(0), [Seq("tuple", numbers)])
+
+
+@accept
+def texts() -> bytes:
+    controls = "".join(map(chr, range(32)))
+    values = ["", 'a "quote" and a \\', controls, "\x7f\x80\u2028/", "é", "漢字", "😀", "e\u0301", "\u202egnp.exe"]
+    return native(Ref(0), [Seq("list", (*values, "\ud800", "a\udfffb", "\ud83d\ude00", "\udc80é"))])
+
+
+@accept
+def byte_strings() -> bytes:
+    return native(Ref(0), [Seq("list", (b"", b"\0", b"ab", b"abc", b"abcd", bytes(range(256))))])
+
+
+@accept
+def dtypes() -> bytes:
+    tensors = Tensors()
+    entries = {}
+    for dtype in ITEMSIZE:
+        name = dtype if dtype in SAFETENSORS_NAME else RESERVED + dtype
+        entries[dtype] = tensors.add(name, dtype, (2, 3))
+    entries["scalar"] = tensors.add("scalar", "float64", ())
+    entries["no name for its shape"] = tensors.add(RESERVED + "f4", "float4_e2m1fn_x2", ())
+    return native(Ref(0), [mapping(entries)], tensors)
+
+
+@accept
+def zero_sizes() -> bytes:
+    tensors = Tensors()
+    shapes = [(0,), (3, 0), (0, 2**40), (2, 0, 5)]
+    entries = {f"t{i}": tensors.add(f"t{i}", "float32", shape) for i, shape in enumerate(shapes)}
+    entries["c"] = tensors.add(RESERVED + "c", "complex128", (0, 2))
+    entries["one"] = tensors.add("one", "uint8", (1,))
+    return native(Ref(0), [mapping(entries)], tensors)
+
+
+@accept
+def order_of_data() -> bytes:
+    tensors = Tensors()
+    rows = [("a", "uint8", (3,)), ("b", "float64", (1,)), ("c", "float16", (3,)), ("d", "uint8", (1,))]
+    rows += [("e", "float64", (2,)), ("f", "float32", (1,)), (RESERVED + "g", "complex128", (1,))]
+    return native(Ref(0), [mapping({n: tensors.add(n, dtype, shape) for n, dtype, shape in rows})], tensors)
+
+
+@accept
+def ties_and_views() -> bytes:
+    tensors = Tensors()
+    base = tensors.stored("base", "float32", (4, 6))
+    raw = tensors.stored(RESERVED + "raw", "uint8", (24,))
+    entries = {
+        "base": tensors.of(base),
+        "tied": tensors.of(base),
+        "row": tensors.of(base, view=View("float32", (6,), (1,), 6)),
+        "column": tensors.of(base, view=View("float32", (4,), (6,), 2)),
+        "transposed": tensors.of(base, view=View("float32", (6, 4), (1, 6), 0)),
+        "expanded": tensors.of(base, view=View("float32", (1000, 6), (0, 1), 18)),
+        "as_int32": tensors.of(base, view=View("int32", (24,), (1,), 0)),
+        "as_complex": tensors.of(base, view=View("complex64", (12,), (1,), 0)),
+        "overlapping": tensors.of(base, view=View("float32", (20, 5), (1, 1), 0)),
+        "empty_at_the_end": tensors.of(base, view=View("float32", (0, 6), (6, 1), 24)),
+        "halves": tensors.of(raw, view=View("float16", (5,), (2,), 1)),
+        "doubles": tensors.of(raw, view=View("float64", (2,), (1,), 1)),
+    }
+    return native(Ref(0), [mapping(entries)], tensors)
+
+
+@accept
+def strides() -> bytes:
+    tensors = Tensors()
+    entries = {
+        "channels_last": tensors.add("channels_last", "float32", (1, 3, 2, 2), strides=(12, 1, 6, 3)),
+        "transposed": tensors.add("transposed", "int16", (2, 3), strides=(1, 2)),
+        "of_one": tensors.add("of_one", "int16", (1, 3, 1), strides=(77, 1, 0)),
+        "empty": tensors.add("empty", "int16", (0, 3), strides=(1, 0)),
+        "unnamed": tensors.add(RESERVED + "unnamed", "complex128", (2, 2), strides=(1, 2)),
+    }
+    return native(Ref(0), [mapping(entries)], tensors)
+
+
+@accept
+def lazy_bits() -> bytes:
+    tensors = Tensors()
+    a = tensors.stored("a", "complex64", (2,))
+    b = tensors.stored(RESERVED + "b", "complex128", (2,))
+    entries = {
+        "plain": tensors.of(a),
+        "conj": tensors.of(a, lazy=CONJ),
+        "both": tensors.of(b, lazy=CONJ | NEG),
+        "neg": tensors.of(b, lazy=NEG, flags=REQUIRES_GRAD),
+        "imag_of_conj": tensors.of(a, view=View("float32", (2,), (2,), 1), lazy=NEG),
+    }
+    return native(Ref(0), [mapping(entries)], tensors)
+
+
+@accept
+def flags() -> bytes:
+    tensors = Tensors()
+    entries = {str(bits): tensors.add(str(bits), "bfloat16", (2,), flags=bits) for bits in range(4)}
+    entries["index"] = tensors.add("index", "int64", (2,), flags=PARAMETER)
+    return native(Ref(0), [mapping(entries)], tensors)
+
+
+@accept
+def tensor_attributes() -> bytes:
+    tensors = Tensors()
+    first = tensors.add("a", "float32", (1,))
+    second = tensors.add(RESERVED + "b", "float32", (1,))
+    third = tensors.add("c", "float32", (1,))
+    tensors.table.attributes = {0: Ref(1), 1: Ref(2)}
+    nodes = [Seq("list", (first, third)), mapping({"scale": second, "itself": first}), mapping({"list": Ref(0)})]
+    return native(Ref(0), nodes, tensors)
+
+
+@accept
+def sequences() -> bytes:
+    nodes = [
+        Seq("list", (Ref(1), Ref(3), Ref(4), Ref(5))),
+        Seq("tuple", (1, "two", Ref(2))),
+        Seq("list", ()),
+        Seq("set", ("b", "a", 1, None, b"a", 2.5)),
+        Seq("frozenset", ()),
+        Seq("tuple", ()),
+    ]
+    return native(Ref(0), nodes)
+
+
+@accept
+def sharing_and_cycles() -> bytes:
+    nodes = [
+        Seq("list", (Ref(0), Ref(1), Ref(3), Ref(1))),
+        Seq("tuple", (Ref(2),)),
+        mapping({"holder": Ref(1), "top": Ref(0)}),
+        Typed("object", 1, {"class": "models:Node", "attributes": Ref(4)}),
+        mapping({"me": Ref(3)}),
+    ]
+    return native(Ref(0), nodes, classes={"models:Node": ClassInfo()})
+
+
+@accept
+def keys() -> bytes:
+    tensors = Tensors()
+    tail, whole = tensors.stored("block.weight", "int8", (1,)), tensors.stored("whole", "int8", (1,))
+    wide, other = tensors.stored("😀é.漢", "int8", (1,)), tensors.stored("other", "int8", (1,))
+    rows = [tensors.of(i) for i in (tail, whole, wide, other, other)]
+    key_tensor = tensors.add(RESERVED + "key", "int8", (1,))
+    nodes = [
+        Map(
+            ("weight", "whole", "漢", "something else", "", 0, 1.5, None, b"x", "\ud800", math.nan, math.nan, 2**70)
+            + (Ref(1), Ref(2), key_tensor, Ref(4), Ref(5)),
+            (*rows, *range(13)),
+        ),
+        Seq("tuple", (1, Ref(2))),
+        Seq("frozenset", (Ref(3), "a")),
+        Seq("tuple", ()),
+        Typed("torch.dtype", 1, {"name": "float32"}),
+        Typed("module", 1, {"class": "torch.nn.modules.activation:ReLU", "training": False}),
+    ]
+    return native(Ref(0), nodes, tensors)
+
+
+@accept
+def keys_that_look_alike() -> bytes:
+    entries = {"1": "text", 1: "int", b"1": "bytes", "__metadata__": 1, "a.b": 2, "(1,)": 3}
+    nodes = [
+        Map((*entries, Ref(1), Ref(2), Ref(3), Ref(4)), (*entries.values(), 4, 5, 6, 7)),
+        Seq("tuple", (1,)),
+        Seq("tuple", ("1",)),
+        Seq("frozenset", (1,)),
+        Seq("tuple", (math.nan,)),
+    ]
+    return native(Ref(0), nodes)
+
+
+@accept
+def small_kinds() -> bytes:
+    tensors = Tensors()
+    text = tensors.add(RESERVED + "text", "uint8", (5,), data="né😀"[:2].encode() + b"\xed\xa0\x80"[:2] * 0 + b"ok")
+    blob = tensors.add(RESERVED + "blob", "uint8", (4,))
+    nodes = [
+        Seq("list", tuple(Ref(i) for i in (1, 4, 6, 7, 8, 9, 10, 11, 12, 16, 18))),
+        Typed("OrderedDict", 1, {"items": Ref(2), "attributes": Ref(3)}),
+        mapping({"b": 1, 2: "a"}),
+        mapping({"_metadata": None}),
+        Typed("torch.Size", 1, {"dims": Ref(5)}),
+        Seq("tuple", (2, 0)),
+        Typed("torch.dtype", 1, {"name": "float32"}),
+        Typed("torch.device", 1, {"name": "cuda:0"}),
+        Typed("str", 1, {"data": text}),
+        Typed("bytes", 1, {"data": blob}),
+        Typed("class", 1, {"name": "models:Net"}),
+        Typed("function", 1, {"name": "torch.nn.functional:gelu"}),
+        Typed("partial", 1, {"function": Ref(13), "args": Ref(14), "keywords": Ref(15)}),
+        Typed("function", 1, {"name": "models:activation"}),
+        Seq("tuple", (1.5,)),
+        mapping({"approximate": "tanh"}),
+        Typed("custom", 1, {"class": "models:Range", "state": Ref(17)}),
+        Seq("tuple", (0, 10)),
+        Typed("OrderedDict", 1, {"items": Ref(19)}),
+        Map((), ()),
+    ]
+    classes = {"models:Net": ClassInfo(2, "0123456789abcdef", "models 1.0"), "models:Range": ClassInfo(3)}
+    return native(Ref(0), nodes, tensors, classes=classes)
+
+
+@accept
+def opaque() -> bytes:
+    nodes = [
+        Opaque("call", {"function": "posixpath:join", "args": Ref(1), "itself": Ref(0)}),
+        Seq("tuple", ("a", b"b")),
+    ]
+    return native(Ref(0), nodes)
+
+
+@accept
+def module_tree() -> bytes:
+    tensors = Tensors()
+    trainable = PARAMETER | REQUIRES_GRAD
+    weight = tensors.add("encoder.weight", "float32", (2, 3), flags=trainable)
+    bias = tensors.add("encoder.bias", "float32", (2,), flags=trainable)
+    tied = tensors.of(0, flags=trainable)
+    mean = tensors.add("mean", "float32", (2,))
+    scratch = tensors.add(RESERVED + "scratch", "float32", (2,))
+    extra = tensors.add("_extra_state", "uint8", (2,))
+    linear = "torch.nn.modules.linear:Linear"
+    nodes = [
+        Typed(
+            "module",
+            1,
+            {
+                "class": "models:Net",
+                "training": False,
+                "parameters": Ref(1),
+                "buffers": Ref(2),
+                "non_persistent": Ref(3),
+                "modules": Ref(4),
+                "attributes": Ref(9),
+                "extra_state": extra,
+                "hooks": Ref(12),
+            },
+        ),
+        mapping({"tied": tied, "absent": None}),
+        mapping({"mean": mean, "scratch": scratch, "none": None}),
+        Seq("tuple", ("scratch",)),
+        mapping({"encoder": Ref(5), "again": Ref(5), "missing": None, "": 0} | {}),
+        Typed("module", 1, {"class": linear, "training": True, "parameters": Ref(6), "attributes": Ref(7)}),
+        mapping({"weight": weight, "bias": bias}),
+        mapping({"in_features": 3, "out_features": 2}),
+    ]
+    nodes[4] = mapping({"encoder": Ref(5), "again": Ref(5), "missing": None})
+    nodes += [
+        Typed("method", 1, {"self": Ref(0), "name": "forward"}),
+        mapping({"dims": Ref(10), "forward_twice": Ref(8), "a.b": 1, "_private": True}),
+        Seq("list", (1, 2)),
+    ]
+    return native(*renumbered(nodes + [Seq("tuple", ("forward hook",))], {12: 11}, tensors), **classes_of("models:Net"))
+
+
+def classes_of(*names: str) -> dict[str, Any]:
+    """What a file remembers of classes."""
+    return {"classes": {name: ClassInfo(1, None, "models 1.0") for name in names}}
+
+
+def renumbered(nodes: list[Any], alias: dict[int, int], tensors: Tensors) -> tuple[Any, list[Any], Tensors]:
+    """Put nodes and tensors in depth-first order, as D-7 has it, from any numbering."""
+
+    def replace(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return Ref(alias.get(value.index, value.index))
+        return value
+
+    def mapped(node: Any, change: Callable[[Any], Any]) -> Any:
+        if isinstance(node, Seq):
+            return Seq(node.kind, tuple(map(change, node.items)))
+        if isinstance(node, Map):
+            return Map(tuple(map(change, node.keys)), tuple(map(change, node.values)))
+        return Typed(node.kind, node.version, {name: change(v) for name, v in node.fields.items()})
+
+    nodes = [mapped(node, replace) for node in nodes]
+    order, rows = Document(Ref(0), nodes, tensors.table).reachable(Ref(0))
+    at = {old: new for new, old in enumerate(order)}
+    row_at = {old: new for new, old in enumerate(rows)}
+
+    def renumber(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return Ref(at[value.index])
+        return TensorRef(row_at[value.index]) if isinstance(value, TensorRef) else value
+
+    made = Tensors()
+    for row in rows:
+        stored = tensors.table.stored[row]
+        name = tensors.table.names[stored]
+        if name not in made.table.names:
+            made.stored(name, tensors.table.dtypes[stored], tensors.table.shapes[stored])
+        made.of(made.table.names.index(name), flags=tensors.table.flags[row])
+    return Ref(0), [mapped(nodes[old], renumber) for old in order], made
+
+
+@accept
+def optimizer() -> bytes:
+    tensors = Tensors()
+    weight = tensors.add("model.weight", "float32", (2,), flags=PARAMETER | REQUIRES_GRAD)
+    step = tensors.add("optimizer.state.0.step", "float32", ())
+    average = tensors.add("optimizer.state.0.exp_avg", "float32", (2,))
+    nodes = [
+        mapping({"model": Ref(1), "optimizer": Ref(3), "epoch": 3}),
+        Typed("module", 1, {"class": "torch.nn.modules.linear:Linear", "training": True, "parameters": Ref(2)}),
+        mapping({"weight": weight}),
+        Typed(
+            "optimizer",
+            1,
+            {
+                "class": "torch.optim.adamw:AdamW",
+                "defaults": Ref(4),
+                "state": Ref(6),
+                "param_groups": Ref(8),
+                "attributes": Ref(11),
+            },
+        ),
+        mapping({"lr": 0.001, "betas": Ref(5)}),
+        Seq("tuple", (0.9, 0.999)),
+        mapping({weight: Ref(7)}),
+        mapping({"step": step, "exp_avg": average}),
+        Seq("list", (Ref(9),)),
+        mapping({"params": Ref(10), "lr": 0.001, "betas": Ref(5)}),
+        Seq("list", (weight,)),
+        mapping({"note": "kept"}),
+    ]
+    return native(Ref(0), nodes, tensors)
+
+
+@accept
+def long_name() -> bytes:
+    tensors = Tensors()
+    return native(Ref(0), [mapping({"x": tensors.add("n" * 4095 + "x", "uint8", (1,))})], tensors)
+
+
+@accept
+def names() -> bytes:
+    tensors = Tensors()
+    odd = ["é", "漢字.重み", "😀", "e\u0301", 'a"b', "a\\b", "a\nb", "a\0b", "../../etc/passwd", "C:\\nul", " ", "\u202e"]
+    entries = {i: tensors.add(name, "uint8", (1,)) for i, name in enumerate([*odd, RESERVED, "__proto__", "torchkeep"])}
+    return native(Ref(0), [mapping(entries)], tensors)
+
+
+@accept
+def names_that_collide() -> bytes:
+    tensors = Tensors()
+    first = tensors.add("a.b", "uint8", (1,))
+    second = tensors.add(RESERVED + "a.b", "uint8", (1,))
+    third = tensors.add(RESERVED + "a.b~2", "uint8", (1,))
+    nodes = [mapping({"a.b": first, "a": Ref(1), "__metadata__": third}), mapping({"b": second})]
+    return native(Ref(0), nodes, tensors)
+
+
+@accept
+def findings() -> bytes:
+    found = [
+        Finding("hooks", "warning", "obj.encoder", "a forward hook cannot be saved: hooks are code.", "Register it."),
+        Finding("trimmed", "note", 'obj["a"]', "uses 4 bytes of an allocation of 8000."),
+        Finding("other", "error", "", ""),
+    ]
+    return native(None, findings=found, environment={"é": "", "z": "\n", "": "empty"})
+
+
+# --- accepted: plain safetensors files ----------------------------------------------------------------
+
+
+def entry(dtype: str, shape: Iterable[int], begin: int, end: int) -> dict[str, Any]:
+    """One tensor of a header."""
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+
+
+def dump(value: Any) -> bytes:
+    """JSON without blanks."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def framed(header: bytes, data: bytes = b"") -> bytes:
+    """A safetensors file of this header, whatever it holds."""
+    return len(header).to_bytes(8, "little") + header + data
+
+
+def plain(header: Any, data: bytes = b"") -> bytes:
+    """A plain safetensors file."""
+    return framed(dump(header), data)
+
+
+ONE = {"a": entry("U8", [1], 0, 1)}
+
+
+@accept
+def plain_empty() -> bytes:
+    return plain({})
+
+
+@accept
+def plain_simple() -> bytes:
+    header = {"a": entry("F32", [2], 0, 8), "b": entry("I64", [], 8, 16)}
+    return plain({"__metadata__": {"format": "pt"}} | header, pattern(16))
+
+
+@accept
+def plain_unordered() -> bytes:
+    last = {"data_offsets": [0, 4], "shape": [4], "dtype": "I8"}
+    return plain({"z": entry("F16", [3], 4, 10), "a": last, "__metadata__": {}}, pattern(10))
+
+
+@accept
+def plain_zero_sizes() -> bytes:
+    header = {"a": entry("U8", [1], 0, 1), "b": entry("F64", [0], 1, 1), "c": entry("F32", [4, 0, 9], 0, 0)}
+    return plain(header | {"d": entry("BOOL", [1], 1, 2)}, b"\1\0")
+
+
+@accept
+def plain_dtypes() -> bytes:
+    header, cursor = {}, 0
+    for dtype, listed in SAFETENSORS_NAME.items():
+        nbytes = 2 if listed == "F4" else 2 * ITEMSIZE[dtype]
+        header[listed] = entry(listed, [2, 2] if listed == "F4" else [2], cursor, cursor + nbytes)
+        cursor += nbytes
+    return plain(header, pattern(cursor))
+
+
+@accept
+def plain_metadata() -> bytes:
+    metadata = {"dtype": "F32", "shape": "[]", "data_offsets": "", "": "\n", "Torchkeep": "no", "é": "😀"}
+    return plain({"a": entry("U8", [1], 0, 1), "__metadata__": metadata}, b"x")
+
+
+@accept
+def plain_blanks() -> bytes:
+    text = '{ "a" :\n\t{"shape":[ 1 , 1 ],\r\n"dtype":"\\u00558","data_offsets":[0,1] } }' + " " * 9 + "\n"
+    return framed(text.encode(), b"x")
+
+
+@accept
+def plain_names() -> bytes:
+    header = {}
+    for i, name in enumerate(["", '"', "\\", "\0", "{}:,[]", '"a":', "é😀", "-1", RESERVED + "a"]):
+        header[name] = entry("U8", [1], i, i + 1)
+    return framed(json.dumps(header).encode(), pattern(9))
+
+
+# --- refused: put together by hand --------------------------------------------------------------------
+
+
+def spaced(text: bytes) -> bytes:
+    """Header JSON with the padding that a torchkeep header has."""
+    return text.ljust(-(-(8 + len(text)) // 4096) * 4096 - 8)
+
+
+def sealed(header: bytes, data: bytes = b"") -> bytes:
+    """A file whose header has its digest in its place, whatever else it holds."""
+    raw = framed(header)
+    at = 8 + len(PREFIX)
+    zeroed = raw[:at] + b"0" * 16 + raw[at + 16 :]
+    return raw[:at] + xxh3_64_hexdigest(zeroed).encode() + raw[at + 16 :] + data
+
+
+def text_of(root: Any = None, nodes: Iterable[Any] = (), **more: Any) -> str:
+    """The JSON of a Document; `more` replaces top-level fields and fields of the tensor table."""
+    table: dict[str, Any] = {"differ": [], "strides": [], "stored": None, "flags": ""}
+    table |= {"views": [], "lazy": [], "attributes": []}
+    table |= {key: more.pop(key) for key in list(more) if key in table}
+    wire: dict[str, Any] = {"version": "0.1", "environment": {}, "classes": [], "findings": []}
+    wire |= {"root": root, "nodes": list(nodes), "tensors": table}
+    return dump(wire | more).decode()
+
+
+Row = tuple[str, str, list[int], bytes]
+"""Name, dtype and shape as the header lists them, and bytes."""
+
+A: Row = ("a", "F32", [2], pattern(8))
+B: Row = ("b", "F32", [2], pattern(8, 1))
+BYTE: Row = ("byte", "I8", [4], pattern(4, 2))
+TEXT: Row = (RESERVED + "text", "U8", [4], b"text")
+
+
+def listed(rows: Sequence[Row]) -> tuple[dict[str, Any], bytes]:
+    """Entries of a header, in the order of their bytes, and those bytes."""
+    entries, data = {}, b""
+    for name, dtype, shape, content in rows:
+        entries[name] = entry(dtype, shape, len(data), len(data) + len(content))
+        data += content
+    return entries, data
+
+
+def header_of(text: str, rows: Sequence[Row] = ()) -> bytes:
+    """The JSON of a torchkeep header, its own digest left as zeros."""
+    column = "0" * 16 + "".join(xxh3_64_hexdigest(row[3]) for row in rows)
+    return dump({"__metadata__": {"torchkeep.digests": column, "format": "pt", "torchkeep": text}} | listed(rows)[0])
+
+
+def composed(text: str, rows: Sequence[Row] = ()) -> bytes:
+    """A torchkeep file of this Document's text, right in everything else."""
+    return sealed(spaced(header_of(text, rows)), listed(rows)[1])
+
+
+def bad(name: str, why: str, *args: Any, rows: Sequence[Row] = (), **more: Any) -> None:
+    """Register a file with this Document."""
+    reject(name, why, lambda: composed(text_of(*args, **more), rows))
+
+
+def bad_text(name: str, why: str, change: Callable[[str], str], *args: Any, **more: Any) -> None:
+    """Register a file with this Document, its text changed."""
+    rows = more.pop("rows", ())
+    before = text_of(*args, **more)
+    assert change(before) != before, name
+    reject(name, why, lambda: composed(change(before), rows))
+
+
+def bad_plain(name: str, why: str, header: Any, data: bytes = b"") -> None:
+    """Register a plain file with this header."""
+    reject(name, why, lambda: framed(header if isinstance(header, bytes) else dump(header), data))
+
+
+def swapped(old: str, new: str) -> Callable[[str], str]:
+    """Replace the first `old` by `new`."""
+    return lambda text: text.replace(old, new, 1)
+
+
+def _headers() -> None:
+    bad_plain("H-3-no-shape", "a tensor without a shape", {"a": {"dtype": "U8", "data_offsets": [0, 1]}}, b"x")
+    reject("H-1-too-short", "nine bytes: no room for a length and a header", lambda: b"\1" + b"\0" * 7 + b"{")
+    reject("H-1-length-past-the-end", "the header is one byte longer than the file", lambda: b"\3" + b"\0" * 7 + b"{}")
+    reject("H-1-length-2-to-the-63", "a length of 2^63", lambda: b"\0" * 7 + b"\x80" + b"{}" + b" " * 20)
+    bad_plain("H-2-array", "the header is an array", b"[]")
+    bad_plain("H-2-blank-first", "the header begins with a blank", b" {}")
+    bad_plain("H-2-byte-order-mark", "the header begins with a byte order mark", b"\xef\xbb\xbf{}")
+    bad_plain("H-2-not-utf8", "a name that is not UTF-8", dump(ONE).replace(b'"a"', b'"\xff"'), b"x")
+    bad_plain("H-2-lone-surrogate", "an escape that is half of a pair", dump(ONE).replace(b'"a"', b'"\\ud800"'), b"x")
+    bad_plain("H-2-control", "a raw control character in a name", dump(ONE).replace(b'"a"', b'"\n"'), b"x")
+    bad_plain("H-2-nan", "NaN is no JSON", dump(ONE).replace(b"[1]", b"[NaN]"), b"x")
+    bad_plain("H-2-comma", "a comma too many", dump(ONE).replace(b"[1]", b"[1,]"), b"x")
+    bad_plain("H-2-tail", "a second value after the header's object", b"{}{}")
+    bad_plain("H-2-nul-padding", "padded with NUL instead of blanks", b"{}\0\0")
+    bad_plain("H-2-leading-zero", "01 is no JSON number", dump(ONE).replace(b"[1]", b"[01]"), b"x")
+    bad_plain("H-2-deep", "ten thousand brackets", b'{"a":' + b"[" * 10000 + b"]" * 10000 + b"}")
+    bad_plain("H-3-entry-is-array", "a tensor given as an array", {"a": ["U8", [1], [0, 1]]}, b"x")
+    bad_plain("H-3-entry-is-null", "a tensor given as null", {"a": None})
+    bad_plain("H-3-no-dtype", "a tensor without a dtype", {"a": {"shape": [1], "data_offsets": [0, 1]}}, b"x")
+    bad_plain("H-3-no-offsets", "a tensor without offsets", {"a": {"dtype": "U8", "shape": [1]}}, b"x")
+    for name, why, old, new in [
+        ("float-size", "a size of 1.0", b"[1]", b"[1.0]"),
+        ("exponent", "a size of 1e0", b"[1]", b"[1e0]"),
+        ("minus-zero", "an offset of -0", b"[0,1]", b"[-0,1]"),
+        ("true-size", "a size that is true", b"[1]", b"[true]"),
+        ("text-size", "a size that is a text", b"[1]", b'["1"]'),
+        ("null-shape", "a shape that is null", b"[1]", b"null"),
+        ("three-offsets", "three offsets", b"[0,1]", b"[0,1,1]"),
+        ("one-offset", "one offset", b"[0,1]", b"[0]"),
+        ("dtype-is-number", "a dtype that is a number", b'"U8"', b"8"),
+    ]:
+        bad_plain(f"H-3-{name}", why, dump(ONE).replace(old, new), b"x")
+    bad_plain("H-3-metadata-is-null", "__metadata__ is null", {"__metadata__": None})
+    bad_plain("H-3-metadata-is-list", "__metadata__ is a list", {"__metadata__": []})
+    bad_plain("H-3-metadata-number", "a number in __metadata__", {"__metadata__": {"epoch": 1}})
+    bad_plain("H-3-metadata-nested", "an object in __metadata__", {"__metadata__": {"a": {}}})
+    bad_plain("H-4-dtype", "an unknown dtype", {"a": entry("F128", [1], 0, 16)}, pattern(16))
+    bad_plain("H-4-dtype-case", "a dtype in lower case", {"a": entry("u8", [1], 0, 1)}, b"x")
+    bad_plain("H-4-dtype-of-six-bits", "a dtype that torch does not have", {"a": entry("F6_E2M3", [4], 0, 3)}, b"xyz")
+    bad_plain("H-4-negative-size", "sizes of -1 and -1", {"a": entry("U8", [-1, -1], 0, 1)}, b"x")
+    bad_plain("H-4-too-few-bytes", "two elements in one byte", {"a": entry("U8", [2], 0, 1)}, b"x")
+    bad_plain("H-4-too-many-bytes", "one element in two bytes", {"a": entry("U8", [1], 0, 2)}, b"xy")
+    bad_plain("H-4-backwards", "offsets that run backwards", {"a": entry("U8", [0], 1, 0), "b": ONE["a"]}, b"x")
+    bad_plain("H-4-odd-f4", "half a byte of F4", {"a": entry("F4", [1], 0, 1)}, b"x")
+    bad_plain("H-4-odd-last-f4", "F4 that torch cannot hold: an odd last size", {"a": entry("F4", [2, 1], 0, 1)}, b"x")
+    bad_plain("H-4-scalar-f4", "F4 without a size", {"a": entry("F4", [], 0, 1)}, b"x")
+    bad_plain("H-4-huge-offsets", "offsets of 2^64", {"a": entry("U8", [1], 2**64, 2**64 + 2)}, b"x")
+    two = {"a": entry("U8", [2], 0, 2), "b": entry("U8", [2], 2, 4)}
+    bad_plain("H-5-too-short", "the last byte is cut off", two, b"xyz")
+    bad_plain("H-5-too-long", "a byte after the last tensor", two, b"vwxyz")
+    bad_plain("H-5-data-without-tensors", "a byte and no tensor", {}, b"x")
+    bad_plain("H-5-gap", "a byte between two tensors", two | {"b": entry("U8", [2], 3, 5)}, b"vwxyz")
+    bad_plain("H-5-gap-in-front", "a byte in front of the first tensor", {"a": entry("U8", [1], 1, 2)}, b"xy")
+    bad_plain("H-5-overlap", "two tensors share a byte", two | {"b": entry("U8", [2], 1, 3)}, b"xyz")
+    bad_plain("H-5-same-span", "two tensors share all bytes", two | {"b": entry("U8", [2], 0, 2)}, b"xy")
+    bad_plain("H-5-negative", "an offset of -1", {"a": entry("U8", [2], -1, 1)}, b"x")
+    bad_plain("H-5-empty-inside", "an empty tensor inside another", two | {"c": entry("U8", [0], 1, 1)}, b"wxyz")
+    one = dump(ONE)[1:-1]
+    bad_plain("H-6-name-twice", "a name twice", b"{" + one + b"," + one + b"}", b"x")
+    escaped = one.replace(b'"a"', b'"\\u0061"')
+    bad_plain("H-6-name-twice-escaped", "a name twice, once escaped", b"{" + one + b"," + escaped + b"}", b"x")
+    bad_plain("H-6-field-twice", "a field twice", dump(ONE).replace(b'"dtype"', b'"dtype":"U8","dtype"'), b"x")
+    bad_plain("H-6-extra-field", "a field of no meaning", {"a": ONE["a"] | {"extra": {"deep": [1]}}}, b"x")
+    bad_plain("H-6-metadata-twice", "__metadata__ twice", b'{"__metadata__":{},"__metadata__":{}}')
+    bad_plain("H-6-metadata-key-twice", "a key of __metadata__ twice", b'{"__metadata__":{"a":"1","a":"2"}}')
+    bad_plain("LIMIT-rank", "65 dimensions", {"a": entry("U8", [1] * 65, 0, 1)}, b"x")
+    bad_plain("LIMIT-size", "a size of 2^49, beside a 0", {"a": entry("U8", [0, 2**49], 0, 0)})
+
+
+def _metadata() -> None:
+    text = text_of()
+    digests, other = {"torchkeep.digests": "0" * 16}, {"format": "pt", "torchkeep": text}
+
+    def with_metadata(metadata: dict[str, str]) -> Callable[[], bytes]:
+        return lambda: sealed(spaced(dump({"__metadata__": metadata})))
+
+    def flipped(at: int) -> Callable[[], bytes]:
+        def make() -> bytes:
+            data = bytearray(composed(text_of(0.25), []))
+            data[at] ^= 1
+            return bytes(data)
+
+        return make
+
+    reject("N-1-another-key", "a fourth key in __metadata__", with_metadata(digests | other | {"more": ""}))
+    reject("N-1-no-document", "no Document in __metadata__", with_metadata(digests | {"format": "pt"}))
+    reject("N-1-no-format", "no format in __metadata__", with_metadata(digests | {"torchkeep": text}))
+    reject("N-1-format", 'a format that is not "pt"', with_metadata(digests | other | {"format": "np"}))
+    reject("N-1-order", "keys of __metadata__ in another order", with_metadata(digests | dict([*other.items()][::-1])))
+    moved = {"__metadata__": {"format": "pt"} | digests | {"torchkeep": text}}
+    bad_plain("N-1-rewritten", "torchkeep's metadata, rewritten by another tool", moved)
+    bad_plain("N-1-document-alone", "a Document without digests", {"__metadata__": {"torchkeep": text}})
+    bad_plain("N-1-prefix", "a key that begins with torchkeep", {"__metadata__": {"torchkeep.other": ""}})
+    blank = {"__metadata__": digests | other}
+    bad_plain("N-1-blank", "a blank before the metadata", b"{ " + dump(blank)[1:])
+    reject("N-2-digest-digit", "a digit of the header's digest is another", flipped(8 + len(PREFIX)))
+    number = composed(text_of(0.25)).index(b"0.25") + 3
+    reject("N-2-hyperparameter", "a bit of a number in the Document is flipped", flipped(number))
+    reject("N-2-padding", "a bit of the padding is flipped", flipped(4000))
+    reject("N-2-zeros", "zeros where the header's digest should stand", lambda: framed(spaced(header_of(text))))
+    upper = composed(text_of(3))
+    at = 8 + len(PREFIX)
+    assert upper[at : at + 16] != upper[at : at + 16].upper()
+    reject(
+        "N-2-upper-case",
+        "the header's digest in upper case",
+        lambda: upper[:at] + upper[at : at + 16].upper() + upper[at + 16 :],
+    )
+    bad("N-3-newer", "a newer version of the format", version="0.2")
+    bad("N-3-other", "a version that never was", version="1")
+    one = text_of(["t", 0], flags="0")
+    header = header_of(one, [A])
+    reject("N-4-no-padding", "the header is not padded", lambda: sealed(header, A[3]))
+    reject("N-4-longer-padding", "4096 blanks too many", lambda: sealed(spaced(header) + b" " * 4096, A[3]))
+    tabs = spaced(header)[:-1] + b"\t"
+    reject("N-4-tab", "a tab in the padding", lambda: sealed(tabs, A[3]))
+    for name, why, old, new in [
+        ("blank", "a blank after a colon", b'"dtype":', b'"dtype": '),
+        ("escape", "an escape that is not needed", b'"a":{', b'"\\u0061":{'),
+        ("slash", "an escaped slash", b'"pt"', b'"p\\u0074"'),
+        ("field-order", "dtype after shape", b'"dtype":"F32","shape":[2]', b'"shape":[2],"dtype":"F32"'),
+        ("extra-field", "a field of no meaning", b'"dtype":', b'"extra":1,"dtype":'),
+        ("field-twice", "a field twice", b'"dtype":', b'"dtype":"F32","dtype":'),
+    ]:
+        changed = spaced(header.replace(old, new))
+        assert changed != spaced(header), name
+        reject(f"N-4-{name}", why, lambda changed=changed: sealed(changed, A[3]))
+    twice = header[:-1] + b"," + header[header.index(b'"a":{') :]
+    reject("N-4-name-twice", "a name twice", lambda: sealed(spaced(twice), A[3]))
+    column = xxh3_64_hexdigest(A[3]).encode()
+    for name, why, new in [
+        ("too-few", "no digest for the tensor", b""),
+        ("too-many", "a digest for no tensor", column * 2),
+        ("cut", "15 digits", column[:-1]),
+        ("upper-case", "digits in upper case", b"ABCDEF0123456789"),
+        ("no-digits", "letters that are no digits", b"z" * 16),
+        ("wrong", "the digest of other bytes", xxh3_64_hexdigest(B[3]).encode()),
+    ]:
+        changed = spaced(header.replace(column, new))
+        reject(f"N-5-{name}", why, lambda changed=changed: sealed(changed, A[3]))
+    reject("N-5-flipped-byte", "a bit of the tensor is flipped", lambda: sealed(spaced(header), b"\0" + A[3][1:]))
+    pair = text_of(["r", 0], [["seq", "list", [["t", 0], ["t", 1]]]], flags="00")
+
+    def swap_places() -> bytes:
+        header = header_of(pair, [A, B])
+        swap = header.replace(b"[0,8]", b"[8,16]").replace(b"[8,16]", b"[0,8]", 2).replace(b"[0,8]", b"[8,16]", 1)
+        return sealed(spaced(swap), B[3] + A[3])
+
+    reject("N-6-order-of-names", "two tensors of one itemsize in the other order", swap_places)
+    bad("N-6-itemsize", "smaller items first", ["r", 0], pair_nodes(), flags="00", rows=[BYTE, A])
+    wide: Row = (RESERVED + "c", "U8", [16], pattern(16))
+    bad("N-6-true-itemsize", "complex128 after float32", ["r", 0], pair_nodes(), flags="00", rows=[A, wide], **C128)
+    byte4: Row = ("a", "U8", [4], pattern(4))
+    bad("N-7-has-a-name", "int8 that is listed as U8", ["t", 0], flags="0", rows=[byte4], differ=[[0, "int8", [4]]])
+    bad("N-7-other-name", "float32 that is listed as I32", ["t", 0], flags="0", rows=[("a", "I32", [1], pattern(4))],
+        differ=[[0, "float32", [1]]])  # fmt: skip
+    bad("N-7-shape", "a shape that is not the listed one", ["t", 0], flags="0", rows=[A], differ=[[0, "float32", [1, 2]]])
+    bad("N-7-nbytes", "complex128 of other bytes", ["t", 0], flags="0", rows=[wide], differ=[[0, "complex128", [2]]])
+    bad("N-7-listed-shape", "bytes listed in two dimensions", ["t", 0], flags="0",
+        rows=[(wide[0], "U8", [2, 8], wide[3])], differ=[[0, "complex128", [1]]])  # fmt: skip
+    bad("N-7-f4", "F4 with sizes that is listed as bytes", ["t", 0], flags="0", rows=[byte4],
+        differ=[[0, "float4_e2m1fn_x2", [4]]])  # fmt: skip
+
+
+C128: dict[str, Any] = {"differ": [[1, "complex128", [1]]]}
+
+
+def pair_nodes() -> list[Any]:
+    """One list of two tensors."""
+    return [["seq", "list", [["t", 0], ["t", 1]]]]
+
+
+def _documents() -> None:
+    one: dict[str, Any] = {"root": ["t", 0], "flags": "0", "rows": [A]}
+    two: dict[str, Any] = {"root": ["r", 0], "nodes": pair_nodes(), "flags": "00", "rows": [A, B]}
+    for name, why, change in [
+        ("blank", "a blank", swapped('"root":', '"root": ')),
+        ("newline-after", "a line end after the object", lambda text: text + "\n"),
+        ("field-order", "two fields in the other order",
+         swapped('"environment":{},"classes":[]', '"classes":[],"environment":{}')),
+        ("field-twice", "a field twice", swapped('"root":', '"root":1,"root":')),
+        ("escape", "an escape that is not needed", swapped('"0.1"', '"0\\u002e1"')),
+        ("minus-zero", "-0", swapped('"root":null', '"root":-0')),
+        ("shown", "names of stored tensors, which the header says already",
+         swapped('"attributes":[]', '"attributes":[],"shown":[[],[],[]]')),
+    ]:  # fmt: skip
+        bad_text(f"D-1-{name}", why, change)
+    bad("D-1-environment-order", "the environment is not in order", environment={"b": "", "a": ""})
+    bad("D-1-classes-order", "classes are not in order", classes=[["b", 1, None, None], ["a", 1, None, None]])
+    bad("D-1-class-twice", "a class twice", classes=[["a", 1, None, None], ["a", 2, None, None]])
+    for name, why, value in [
+        ("short-integer", "an integer that needs no hexadecimal", ["i", "0x1"]),
+        ("upper-case-integer", "hexadecimal in upper case", ["i", "0xFFFFFFFFFFFFFFFF"]),
+        ("zeros-before-integer", "zeros in front of an integer", ["i", "0x00ffffffffffffffff"]),
+        ("large-integer", "an integer that needs hexadecimal", 2**53),
+        ("plain-string", "a string that JSON can hold, as bytes", ["s", "YWJj"]),
+        ("base64-bits", "base64 whose last bits are not zero", ["b", "YWK="]),
+    ]:
+        bad(f"D-1-{name}", why, value)
+    bad("D-1-stored", "stored says what null says", **one | {"stored": [0]})
+    bad("D-1-differ", "a tensor is said to differ and does not", **one | {"differ": [[0, "float32", [2]]]})
+    bad("D-1-lazy-order", "rows that are not in order", **two | {"rows": C_ROWS, "lazy": [[1, 1], [0, 1]]})
+    bad("D-1-view-twice", "a row twice", **one | {"views": [[0, "float32", [1], [1], 0]] * 2})
+    tensor_map = ["map", ["a"], [["t", 0]]]
+    bad("D-1-key-in-full", "a key that is the tail of a name, in full", ["r", 0], [tensor_map], flags="0", rows=[A])
+    bad("D-1-empty-tail", "a key that is nothing of a name", ["r", 0], [["map", [["=", 1]], [["t", 0]]]], flags="0",
+        rows=[A])  # fmt: skip
+    bad_text("D-1-fields-twice", "a field of a node twice", swapped('"name":"float32"', '"name":"a","name":"float32"'),
+             ["r", 0], [["typed", "torch.dtype", 1, {"name": "float32"}]])  # fmt: skip
+    for name, why, change in [
+        ("not-json", "not JSON", swapped("}", "")),
+        ("array", "an array", lambda text: "[]"),
+        ("empty", "no text at all", lambda text: ""),
+        ("no-version", "no version", swapped('"version":"0.1",', "")),
+        ("version-is-number", "a version that is a number", swapped('"0.1"', "0.1")),
+        ("no-root", "no root", swapped('"root":null,', "")),
+        ("another-field", "a field of no meaning", swapped('"root":', '"roots":1,"root":')),
+        ("another-table-field", "a field of no meaning in the tensor table", swapped('"lazy":', '"lazier":1,"lazy":')),
+        ("nan", "NaN", swapped('"root":null', '"root":NaN')),
+        ("bare-float", "a float without its tag", swapped('"root":null', '"root":0.5')),
+        ("lone-surrogate", "half of a surrogate pair", swapped('"root":null', '"root":"\\ud800"')),
+    ]:
+        bad_text(f"D-2-{name}", why, change)
+    for name, why, value in [
+        ("object-value", "an object as a value", {}),
+        ("empty-value", "an empty array as a value", []),
+        ("unknown-tag", "an unknown tag", ["x", 1]),
+        ("name-outside-keys", "a key from a name, outside keys", ["=", 0]),
+        ("long-value", "a tag with too much behind it", ["t", 0, 0]),
+        ("index-is-text", "an index that is a text", ["r", "0"]),
+        ("index-is-true", "an index that is true", ["r", True]),
+        ("not-hexadecimal", "letters that are no hexadecimal", ["i", "0xfffffffffffffffg"]),
+        ("not-a-float", "a word that is no float", ["f", "one"]),
+        ("not-base64", "not base64", ["b", "???="]),
+        ("not-utf8", "bytes that are not UTF-8, as a string", ["s", "/w=="]),
+    ]:
+        bad(f"D-2-{name}", why, value)
+    for name, why, node in [
+        ("unknown-node", "an unknown tag of a node", ["tree", []]),
+        ("sequence-kind", "an unknown kind of sequence", ["seq", "deque", []]),
+        ("short-node", "a map without values", ["map", []]),
+        ("nested-node", "a node inside a node", ["seq", "list", [["seq", "list", []]]]),
+        ("version-of-kind", "a version that is a text", ["typed", "torch.dtype", "1", {"name": "float32"}]),
+        ("fields-are-list", "fields that are a list", ["typed", "torch.dtype", 1, ["float32"]]),
+    ]:
+        bad(f"D-2-{name}", why, ["r", 0], [node])
+    bad("D-2-flag", "a flag of 4", **one | {"flags": "4"})
+    bad("D-2-severity", "an unknown severity", findings=[["code", "fatal", "", "", ""]])
+    bad("D-2-short-finding", "a finding of four parts", findings=[["code", "note", "", ""]])
+    bad("D-2-environment", "a number in the environment", environment={"python": 3})
+    bad("D-2-class-row", "a class without its package", classes=[["a", 1, None]])
+    bad("D-3-more-keys", "two keys and one value", ["r", 0], [["map", ["a", "b"], [1]]])
+    bad("D-3-more-values", "no key and one value", ["r", 0], [["map", [], [1]]])
+    bad("D-4-node", "a node that is not there", ["r", 0])
+    bad("D-4-node-negative", "node -1", ["r", 0], [["seq", "list", [["r", -1]]]])
+    bad("D-4-tensor", "a tensor that is not there", ["t", 0])
+    bad("D-4-tensor-negative", "tensor -1", **two | {"nodes": [["seq", "list", [["t", 0], ["t", -1]]]]})
+    bad("D-4-key", "a key that is not there", ["r", 0], [["map", [["r", 1]], [1]]])
+    bad("D-4-stored", "a stored tensor that is not there", **one | {"stored": [1]})
+    bad("D-4-stored-negative", "stored tensor -1", **one | {"stored": [-1]})
+    bad("D-4-differ", "a stored tensor that is not there differs", **one | {"differ": [[1, "int8", [2]]]})
+    bad("D-4-view", "a view of a tensor that is not there", **one | {"views": [[1, "float32", [1], [1], 0]]})
+    bad("D-4-attributes", "attributes of a tensor that is not there", **one | {"attributes": [[1, None]]})
+    bad("D-4-attributes-node", "attributes that are not there", **one | {"attributes": [[0, ["r", 0]]]})
+    name_key = ["map", [["=", 0]]]
+    bad("D-4-name-of-none", "a key from the name of no tensor", ["r", 0], [[*name_key, [1]]])
+    bad("D-4-name-of-other", "a key from a name that is not there", ["r", 0], [[*name_key, [["t", 0]]]])
+    bad("D-4-name-negative", "a key from the tail of a name", ["r", 0], [["map", [["=", -1]], [["t", 0]]]], flags="0",
+        rows=[A])  # fmt: skip
+    bad("D-5-no-flags", "no flag for a tensor", **one | {"flags": ""})
+    bad("D-5-more-flags", "a flag for no tensor", **one | {"flags": "00"})
+    for name, why, text in [
+        ("zeros", "a zero at the end", "1.50"),
+        ("integer", "no point", "1"),
+        ("exponent", "an exponent that is not needed", "1e1"),
+        ("exponent-zeros", "an exponent in another form", "1e+016"),
+        ("not-shortest", "more digits than are needed", "0.10000000000000001"),
+        ("plus", "a plus sign", "+1.0"),
+        ("blank", "a blank", " 1.0"),
+        ("underscore", "an underscore", "1_0.0"),
+        ("infinity", "infinity by another name", "Infinity"),
+        ("nan-case", "NaN in upper case", "NaN"),
+        ("nan-bits", "the usual NaN by its bits", "nan:7ff8000000000000"),
+        ("nan-of-infinity", "the bits of infinity as a NaN", "nan:7ff0000000000000"),
+        ("overflow", "a float that is too large", "1e999"),
+    ]:
+        bad(f"D-6-{name}", why, ["f", text])
+    bad("D-6-complex", "a part of a complex number in another form", ["c", "0.0", "1.50"])
+    empty = ["seq", "list", []]
+    bad("D-7-unreachable", "a node that nothing refers to", None, [empty])
+    bad("D-7-order", "nodes in another order", ["r", 0], [["seq", "list", [["r", 2], ["r", 1]]], empty, empty])
+    bad("D-7-island", "two nodes that only refer to each other", ["r", 0],
+        [empty, ["seq", "list", [["r", 2]]], ["seq", "list", [["r", 1]]]])  # fmt: skip
+    breadth = [["seq", "list", [["r", 1], ["r", 2]]], ["seq", "list", [["r", 3]]], empty, empty]
+    bad("D-7-breadth-first", "nodes breadth first", ["r", 0], breadth)
+    bad("D-7-values-first", "a map's values before its keys", ["r", 0],
+        [["map", [["r", 2]], [["r", 1]]], ["seq", "tuple", []], ["seq", "tuple", []]])  # fmt: skip
+    bad("D-7-tensor", "a tensor that nothing refers to", **one | {"root": None})
+    bad("D-7-tensor-order", "tensors in another order", **two | {"nodes": [["seq", "list", [["t", 1], ["t", 0]]]]})
+    bad("D-7-attributes-later", "a tensor's attributes after what follows it", ["r", 0],
+        [["seq", "list", [["t", 0], ["r", 1]]], empty, ["map", [], []]], flags="0", rows=[A],
+        attributes=[[0, ["r", 2]]])  # fmt: skip
+    bad("D-8-stored", "a stored tensor that no tensor views", **two | {"root": ["t", 0], "nodes": [], "stored": [0], "flags": "0"})
+    bad("D-8-tensors", "a file with a tensor and a Document with none", stored=[], rows=[A])
+
+
+C_ROWS: list[Row] = [("a", "C64", [1], pattern(8)), ("b", "C64", [1], pattern(8, 1))]
+
+
+def _tensors() -> None:
+    one: dict[str, Any] = {"root": ["t", 0], "flags": "0", "rows": [A]}
+    byte: Row = (RESERVED + "c", "U8", [16], pattern(16))
+
+    def view(*parts: Any) -> dict[str, Any]:
+        return one | {"views": [[0, *parts]]}
+
+    bad("T-1-view", "a view of an unknown dtype", **view("float128", [1], [1], 0))
+    bad("T-1-safetensors-name", "a dtype by safetensors' name", **view("F32", [1], [1], 0))
+    bad("T-1-differ", "an unknown dtype", **one | {"rows": [byte], "differ": [[0, "quint8", [16]]]})
+    bad("T-1-null", "a dtype without a name", **view("", [1], [1], 0))
+    bad("T-2-view", "a negative size", **view("float32", [-1], [1], 0))
+    bad("T-2-differ", "negative sizes", **one | {"rows": [byte], "differ": [[0, "complex128", [-1, -1]]]})
+    bad("T-2-huge", "a size of 2^62, beside a 0", **view("float32", [0, 2**53 - 1, 2**53 - 1], [1, 1, -1], 0)
+        | {"views": [[0, "float32", [-(2**53) + 1], [1], 0]]})  # fmt: skip
+    matrix: Row = ("a", "U8", [2, 3], pattern(6))
+    for name, why, strides in [
+        ("gap", "strides that leave gaps", [6, 2]),
+        ("overlap", "strides that overlap", [1, 1]),
+        ("zero", "a stride of 0", [0, 1]),
+        ("negative", "a negative stride", [-3, 1]),
+        ("rank", "one stride for two dimensions", [1]),
+    ]:
+        bad(f"T-3-{name}", why, **one | {"rows": [matrix], "strides": [[0, strides]]})
+    bad("T-3-nobody", "strides of a stored tensor that is not there", **one | {"strides": [[1, [1]]]})
+    bad("T-4-end", "a view that ends one element too late", **view("float32", [2], [1], 1))
+    bad("T-4-stride", "a view that steps past the end", **view("float32", [2], [2], 0))
+    bad("T-4-offset", "an offset past the end", **view("float32", [0], [1], 3))
+    bad("T-4-wider", "a wider element past the end", **view("float64", [2], [1], 0))
+    bad("T-4-negative-stride", "a negative stride", **view("float32", [2], [-1], 1))
+    bad("T-4-negative-offset", "a negative offset", **view("float32", [1], [1], -1))
+    bad("T-4-rank", "two strides for one dimension", **view("float32", [1], [1, 1], 0))
+    bad("T-4-wraps", "strides whose sum wraps around 64 bits to little", **view("float32", [5, 5], [2**52, 2**52], 0))
+    bad("LIMIT-expanded", "2^49 elements of one that is stored", **view("float32", [2**49], [0], 0))
+    bad("LIMIT-view-rank", "a view of 65 dimensions", **view("float32", [1] * 65, [1] * 65, 0))
+    bad("T-5-conj-of-real", "CONJ of float32", **one | {"lazy": [[0, 1]]})
+    bad("T-5-neg-of-integer", "NEG of int8", **one | {"rows": [BYTE], "lazy": [[0, 2]]})
+    bad("T-5-no-bit", "no lazy bit", **one | {"rows": C_ROWS[:1], "lazy": [[0, 0]]})
+    bad("T-5-third-bit", "a third lazy bit", **one | {"rows": C_ROWS[:1], "lazy": [[0, 4]]})
+    bad("T-5-nobody", "lazy bits of a tensor that is not there", **one | {"rows": C_ROWS[:1], "lazy": [[1, 1]]})
+    bad("T-5-view", "CONJ of a real view", **view("float32", [1], [1], 0) | {"rows": C_ROWS[:1], "lazy": [[0, 1]]})
+    bad("T-6-integer", "int8 that requires a gradient", **one | {"rows": [BYTE], "flags": "1"})
+    bad("T-6-integer-parameter", "an int8 parameter that requires a gradient", **one | {"rows": [BYTE], "flags": "3"})
+    bad("T-6-view", "an integer view that requires a gradient", **view("int32", [2], [1], 0) | {"flags": "1"})
+
+
+def _kinds() -> None:
+    def typed(name: str, why: str, kind: str, fields: dict[str, Any], *below: Any, version: int = 1) -> None:
+        bad(name, why, ["r", 0], [["typed", kind, version, fields], *below])
+
+    dtype = {"name": "float32"}
+    empty = ["map", [], []]
+    typed("K-1-unknown", "an unknown kind", "deque", {})
+    typed("K-1-newer", "a newer version of a kind", "torch.dtype", dtype, version=2)
+    typed("K-1-zero", "version 0 of a kind", "torch.dtype", dtype, version=0)
+    typed("K-1-case", "a kind in another case", "Module", {"class": "a:B", "training": True})
+    typed("K-2-missing", "a field is missing", "torch.dtype", {})
+    typed("K-2-more", "a field too many", "torch.dtype", dtype | {"more": 1})
+    typed("K-2-order", "fields in another order", "module", {"training": True, "class": "a:B"})
+    typed("K-2-optional-order", "optional fields in another order", "module",
+          {"class": "a:B", "training": True, "buffers": ["r", 1], "parameters": ["r", 2]}, empty, empty)  # fmt: skip
+    module = {"class": "a:B", "training": True}
+    strings = {"name-is-null": None, "name-is-number": 1, "name-is-bytes": ["b", "YQ=="]}
+    for name, value in strings.items():
+        typed(f"K-3-{name}", "a name that is no text", "torch.dtype", {"name": value})
+    typed("K-3-training", "training is 1", "module", {"class": "a:B", "training": 1})
+    typed("K-3-class", "a class that is null", "module", {"class": None, "training": True})
+    typed("K-3-parameter", "a parameter that is a number", "module", module | {"parameters": ["r", 1]}, ["map", ["w"], [1]])
+    typed("K-3-parameter-name", "a parameter whose name is 0", "module", module | {"parameters": ["r", 1]},
+          ["map", [0], [None]])  # fmt: skip
+    typed("K-3-parameters", "parameters that are null", "module", module | {"parameters": None})
+    typed("K-3-child", "a child that is a list", "module", module | {"modules": ["r", 1]}, ["map", ["c"], [["r", 2]]],
+          ["seq", "list", []])  # fmt: skip
+    typed("K-3-non-persistent", "names in a list instead of a tuple", "module",
+          module | {"buffers": ["r", 1], "non_persistent": ["r", 2]}, empty, ["seq", "list", []])  # fmt: skip
+    typed("K-3-hooks", "a hook that is a number", "module", module | {"hooks": ["r", 1]}, ["seq", "tuple", [1]])
+    typed("K-3-size", "a size that is a text", "torch.Size", {"dims": ["r", 1]}, ["seq", "tuple", ["1"]])
+    typed("K-3-size-true", "a size that is true", "torch.Size", {"dims": ["r", 1]}, ["seq", "tuple", [True]])
+    typed("K-3-size-list", "sizes in a list", "torch.Size", {"dims": ["r", 1]}, ["seq", "list", [1]])
+    typed("K-3-items", "items that are a list", "OrderedDict", {"items": ["r", 1]}, ["seq", "list", []])
+    typed("K-3-bytes", "bytes that are no tensor", "bytes", {"data": ["b", "YQ=="]})
+    typed("K-3-method", "a method of a list", "method", {"self": ["r", 1], "name": "append"}, ["seq", "list", []])
+    typed("K-3-partial", "a partial of a text", "partial", {"function": "a:b", "args": ["r", 1], "keywords": ["r", 2]},
+          ["seq", "tuple", []], empty)  # fmt: skip
+    typed("K-3-keywords", "a keyword that is a number", "partial",
+          {"function": ["r", 1], "args": ["r", 2], "keywords": ["r", 3]},
+          ["typed", "function", 1, {"name": "a:b"}], ["seq", "tuple", []], ["map", [1], [1]])  # fmt: skip
+    typed("K-3-attributes", "attributes that are a list", "object", {"class": "a:B", "attributes": ["r", 1]},
+          ["seq", "list", []])  # fmt: skip
+    groups = {"class": "a:B", "defaults": ["r", 1], "state": ["r", 2], "param_groups": ["r", 3]}
+    typed("K-3-groups", "parameter groups in a tuple", "optimizer", groups, empty, empty, ["seq", "tuple", []])
+    _modules(typed, module)
+    for name, why, attribute in [
+        ("class", "__class__ as an attribute", "__class__"),
+        ("dict", "__dict__ as an attribute", "__dict__"),
+        ("underscores", "two underscores as an attribute", "__"),
+    ]:
+        typed(f"A-1-{name}", why, "object", {"class": "a:B", "attributes": ["r", 1]}, ["map", [attribute], [1]])
+    typed("A-1-module", "__call__ of a module", "module", module | {"attributes": ["r", 1]}, ["map", ["__call__"], [1]])
+    typed("A-1-ordered-dict", "__init__ of an OrderedDict", "OrderedDict", {"items": ["r", 1], "attributes": ["r", 2]},
+          empty, ["map", ["__init__"], [1]])  # fmt: skip
+    of_tensor = {"root": ["t", 0], "flags": "0", "rows": [A], "attributes": [[0, ["r", 0]]]}
+    bad("A-1-tensor", "__class__ of a tensor", nodes=[["map", ["__class__"], [1]]], **of_tensor)
+    bad("A-1-tensor-key", "an attribute of a tensor whose name is 1", nodes=[["map", [1], [1]]], **of_tensor)
+    bad("A-1-tensor-list", "a tensor's attributes are a list", nodes=[["seq", "list", []]], **of_tensor)
+    bad("A-1-tensor-number", "a tensor's attributes are a number", **of_tensor | {"attributes": [[0, 5]]})
+
+
+def _modules(typed: Callable[..., None], module: dict[str, Any]) -> None:
+    for name, why, part, key in [
+        ("dot", "a dot in a parameter's name", "parameters", "a.b"),
+        ("empty", "a buffer without a name", "buffers", ""),
+        ("child-dot", "a dot in a child's name", "modules", "a.b"),
+        ("internal", "an attribute that nn.Module keeps for itself", "attributes", "_parameters"),
+        ("training", "training among the attributes", "attributes", "training"),
+        ("hooks", "a parameter named as nn.Module's hooks", "parameters", "_forward_hooks"),
+        ("empty-attribute", "an attribute without a name", "attributes", ""),
+    ]:
+        typed(f"M-1-{name}", why, "module", module | {part: ["r", 1]}, ["map", [key], [None]])
+    both = {"parameters": ["r", 1], "attributes": ["r", 2]}
+    typed("M-1-two-parts", "a name that is a parameter and an attribute", "module", module | both,
+          ["map", ["w"], [None]], ["map", ["w"], [None]])  # fmt: skip
+    typed("M-1-shared-map", "one map as parameters and as buffers", "module",
+          module | {"parameters": ["r", 1], "buffers": ["r", 1]}, ["map", ["w"], [None]])  # fmt: skip
+    typed("M-2-no-buffers", "a non-persistent buffer and no buffers", "module", module | {"non_persistent": ["r", 1]},
+          ["seq", "tuple", ["b"]])  # fmt: skip
+    typed("M-2-other", "a non-persistent buffer that is none", "module",
+          module | {"buffers": ["r", 1], "non_persistent": ["r", 2]}, ["map", ["b"], [None]],
+          ["seq", "tuple", ["b", "c"]])  # fmt: skip
+
+
+def _values() -> None:
+    def nodes(name: str, why: str, *below: Any, **more: Any) -> None:
+        bad(name, why, ["r", 0], below, **more)
+
+    one = {"flags": "0", "rows": [TEXT]}
+    nodes("V-2-list", "a list as a key", ["map", [["r", 1]], [1]], ["seq", "list", []])
+    nodes("V-2-map", "a dict in a set", ["seq", "set", [["r", 1]]], ["map", [], []])
+    nodes("V-2-inside", "a tuple that holds a list as a key", ["map", [["r", 1]], [1]], ["seq", "tuple", [["r", 2]]],
+          ["seq", "list", []])  # fmt: skip
+    nodes("V-2-object", "an object as a key", ["map", [["r", 1]], [1]],
+          ["typed", "object", 1, {"class": "a:B", "attributes": ["r", 2]}], ["map", [], []])  # fmt: skip
+    nodes("V-2-opaque", "a call that nobody can run as a key", ["map", [["r", 1]], [1]], ["opaque", "call", {}])
+    nodes("V-2-frozenset", "a set in a frozenset", ["seq", "frozenset", [["r", 1]]], ["seq", "set", []])
+    for name, why, keys in [
+        ("text", "a text twice", ["a", "a"]),
+        ("one", "1 and 1.0", [1, ["f", "1.0"]]),
+        ("true", "1 and true", [1, True]),
+        ("zeros", "0.0 and -0.0", [["f", "0.0"], ["f", "-0.0"]]),
+        ("complex", "0 and 0j", [0, ["c", "0.0", "-0.0"]]),
+        ("null", "null twice", [None, None]),
+        ("large", "2^60 as an integer and as a float", [["i", hex(2**60)], ["f", repr(2.0**60)]]),
+    ]:
+        nodes(f"V-3-{name}", why, ["map", keys, list(range(len(keys)))])
+    nodes("V-3-set", "an element twice", ["seq", "set", ["a", "a"]])
+    nodes("V-3-tensor", "a tensor twice", ["map", [["t", 0], ["t", 0]], [1, 2]], **one)
+    pair = ["seq", "tuple", [1, "a"]]
+    nodes("V-3-node", "one node twice", ["map", [["r", 1], ["r", 1]], [1, 2]], pair)
+    nodes("V-3-tuples", "two equal tuples", ["map", [["r", 1], ["r", 2]], [1, 2]], pair, ["seq", "tuple", [True, "a"]])
+    nodes("V-3-size", "a tuple and an equal torch.Size", ["seq", "set", [["r", 1], ["r", 2]]], ["seq", "tuple", [1]],
+          ["typed", "torch.Size", 1, {"dims": ["r", 3]}], ["seq", "tuple", [1]])  # fmt: skip
+    nodes("V-3-frozensets", "two frozensets of the same elements", ["seq", "set", [["r", 1], ["r", 2]]],
+          ["seq", "frozenset", [1, 2]], ["seq", "frozenset", [2, 1]])  # fmt: skip
+    nodes("V-3-long-text", "a text, and the same text kept as a tensor", ["map", ["text", ["r", 1]], [1, 2]],
+          ["typed", "str", 1, {"data": ["t", 0]}], **one)  # fmt: skip
+    nodes("V-4-tuple", "a tuple that holds itself", ["seq", "tuple", [["r", 0]]])
+    nodes("V-4-two", "two tuples that hold each other", ["seq", "tuple", [["r", 1]]], ["seq", "tuple", [["r", 0]]])
+    nodes("V-4-frozenset", "a frozenset that holds itself through a tuple", ["seq", "frozenset", [["r", 1]]],
+          ["seq", "tuple", [["r", 0]]])  # fmt: skip
+    nodes("V-4-custom", "the state of an object holds the object", ["typed", "custom", 1, {"class": "a:B", "state": ["r", 0]}])
+    nodes("V-4-partial", "a partial of itself",
+          ["typed", "partial", 1, {"function": ["r", 0], "args": ["r", 1], "keywords": ["r", 2]}],
+          ["seq", "tuple", []], ["map", [], []])  # fmt: skip
+    data = {"data": ["t", 0]}
+    nodes("V-5-dtype", "bytes kept as int8", ["typed", "bytes", 1, data], flags="0", rows=[BYTE])
+    nodes("V-5-rank", "bytes kept in two dimensions", ["typed", "bytes", 1, data], flags="0",
+          rows=[(RESERVED + "text", "U8", [2, 2], b"text")])  # fmt: skip
+    nodes("V-5-text-dtype", "text kept as float32", ["typed", "str", 1, data], flags="0", rows=[A])
+    nodes("V-5-not-utf8", "text that is not UTF-8", ["typed", "str", 1, data], flags="0",
+          rows=[(RESERVED + "text", "U8", [4], b"\xff\xfe\xfd\xfc")])  # fmt: skip
+
+
+_headers()
+_metadata()
+_documents()
+_tensors()
+_kinds()
+_values()
+
+
+# --- twins --------------------------------------------------------------------------------------------
+
+
+def twin(data: bytes) -> str:
+    """What a file says, as JSON for people: one line for each tensor and each node."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    metadata = header.pop("__metadata__", None)
+    shown: dict[str, Any] = {"nbytes": len(data), "data_begins": 8 + length}
+    if metadata is not None and "torchkeep" in metadata:
+        column = metadata.pop("torchkeep.digests")
+        shown["digests"] = [column[i : i + 16] for i in range(0, len(column), 16)]
+        shown["document"] = json.loads(metadata.pop("torchkeep"))
+    shown["metadata"] = metadata
+    shown["tensors"] = header
+    return _lines(shown, 0) + "\n"
+
+
+def _lines(value: Any, depth: int) -> str:
+    """JSON whose outer levels have a line for each item."""
+    short = json.dumps(value, ensure_ascii=True)
+    if not value or not isinstance(value, dict | list) or depth > 3 or (depth > 1 and len(short) < 100):
+        return short
+    pad, end = "\n" + "  " * (depth + 1), "\n" + "  " * depth
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key)}: {_lines(item, depth + 1)}" for key, item in value.items()]
+        return "{" + pad + f",{pad}".join(parts) + end + "}"
+    return "[" + pad + f",{pad}".join(_lines(item, depth + 1) for item in value) + end + "]"
+
+
+def write(directory: Path) -> None:
+    """Write every vector under `directory`, and remove what is no vector any more."""
+    files: dict[Path, bytes] = {}
+    for name, make in ACCEPT.items():
+        data = make()
+        files[directory / "accept" / f"{name}.safetensors"] = data
+        files[directory / "accept" / f"{name}.json"] = twin(data).encode()
+    for name, (why, make) in REJECT.items():
+        files[directory / "reject" / f"{name}.safetensors"] = make()
+        files[directory / "reject" / f"{name}.txt"] = f"{why}\n".encode()
+    for folder in ("accept", "reject"):
+        (directory / folder).mkdir(parents=True, exist_ok=True)
+        for path in (directory / folder).iterdir():
+            if path not in files:
+                path.unlink()
+    for path, data in files.items():
+        path.write_bytes(data)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
