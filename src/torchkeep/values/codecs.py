@@ -78,10 +78,18 @@ def _set(obj: set[Any] | frozenset[Any], context: Context) -> Parts:
 
 def _ordered(elements: set[Any] | frozenset[Any]) -> list[Any]:
     """A set in an order that does not hang on string hashes, which differ from process to process."""
-    try:
-        return sorted(elements)
-    except TypeError:
-        return sorted(elements, key=lambda e: (type(e).__name__, repr(e)))
+    return sorted(elements, key=_order)
+
+
+def _order(element: Any) -> tuple[str, Any]:
+    """A key that any two elements have an order by."""
+    if isinstance(element, tuple):
+        return "tuple", [_order(item) for item in element]
+    if isinstance(element, frozenset):
+        return "frozenset", sorted(map(_order, element))
+    if isinstance(element, torch.Tensor):
+        return "tensor", 0  # by identity: as the set gives them
+    return type(element).__name__, repr(element)
 
 
 def _ordered_dict(obj: OrderedDict[Any, Any], context: Context) -> Parts:
@@ -162,7 +170,7 @@ def _registered(obj: Any, context: Context) -> Parts:
     known = registration(type(obj))
     assert known is not None
     assert known.encode is not None
-    return typed("custom", {"class": context.remember(type(obj)), "state": known.encode(obj)})
+    return typed("custom", {"class": context.remember(type(obj)), "state": context.ask(obj, known.encode, obj)})
 
 
 def _plain_object(obj: Any, context: Context) -> Parts:
@@ -180,7 +188,7 @@ def _plain_object(obj: Any, context: Context) -> Parts:
         raise context.unsaveable(obj, f"has its own {custom[0]}, which torchkeep does not run")
     state = vars(obj)
     if _overrides(cls, "__getstate__"):
-        state = obj.__getstate__()
+        state = context.ask(obj, obj.__getstate__)
         if type(state) is not dict:
             raise context.unsaveable(obj, f"has a __getstate__ that gives a {type(state).__name__}, not a dict")
     return typed("object", {"class": context.remember(cls), "attributes": Hidden(state)})

@@ -6,6 +6,7 @@ those, and afterwards puts references in their places. So a codec never sees sha
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,17 +112,16 @@ class Encoded:
     packed: Packed
 
 
-def encode(obj: Any, *, root_name: str = "obj") -> Encoded:
+def encode(obj: Any) -> Encoded:
     """Take an object apart.
 
     Args:
         obj: anything made of supported values.
-        root_name: what the messages call it.
 
     Raises:
         UnsaveableError: something in it has no codec; the message gives its path.
     """
-    return _Walk(root_name).encode(obj)
+    return _Walk("model" if isinstance(obj, torch.nn.Module) else "obj").encode(obj)
 
 
 @dataclass(slots=True)
@@ -211,9 +211,20 @@ class _Walk:
         """The error that says where `obj` is, what it is, and what can be done."""
         path = self._text(*self._here) + step.text
         return UnsaveableError(
-            f"{path} cannot be saved: {describe(obj)} {reason}. Nothing was written. Remove it, or teach "
-            f"torchkeep its class: torchkeep.register({type(obj).__name__}, encode=..., decode=...)."
+            f"{path} cannot be saved: {describe(obj)} {reason}. Nothing was written. {_way_out(obj)}"
         )
+
+    def ask(self, obj: Any, method: Callable[..., Any], *arguments: Any) -> Any:
+        """What a method of the program's own class says of its object.
+
+        Raises:
+            UnsaveableError: it raised.
+        """
+        try:
+            return method(*arguments)
+        except Exception as error:
+            reason = f"has a {method.__name__} that raised {type(error).__name__}: {error}"
+            raise self.unsaveable(obj, reason) from error
 
     def remember(self, cls: Any) -> str:
         """The name of a class or function outside torch, with what a later load wants to know of it."""
@@ -284,7 +295,7 @@ def is_inline(obj: Any) -> bool:
 def refuse_tensor(tensor: torch.Tensor) -> str | None:
     """Why a tensor cannot be saved, or None."""
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
-        return "is of a tensor subclass, which has no codec"
+        return "is not initialized" if torch.nn.parameter.is_lazy(tensor) else "is of a tensor subclass"
     if tensor.layout != torch.strided or tensor.is_nested:
         return f"has layout {tensor.layout}, and only strided tensors can be saved"
     if tensor.is_quantized:
@@ -294,10 +305,26 @@ def refuse_tensor(tensor: torch.Tensor) -> str | None:
     return None
 
 
+_CALLABLES = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+
+
 def describe(obj: Any) -> str:
     """What an object is, in a few words and without running any of its code."""
-    if isinstance(obj, torch.Tensor):
-        return f"a {type(obj).__name__} of shape {tuple(obj.shape)}"
     cls = type(obj)
-    name = getattr(obj, "__qualname__", None) if callable(obj) else None
-    return f"{cls.__module__}.{cls.__qualname__}" + (f" {name}" if isinstance(name, str) else "")
+    if isinstance(obj, torch.Tensor):
+        uninitialized = torch.nn.parameter.is_lazy(obj)
+        return f"a {cls.__name__} " + ("without a shape yet" if uninitialized else f"of shape {tuple(obj.shape)}")
+    if isinstance(obj, _CALLABLES):
+        return f"{'the class' if isinstance(obj, type) else 'the function'} {obj.__module__}.{obj.__qualname__}"
+    return f"an object of {cls.__module__}.{cls.__qualname__}"
+
+
+def _way_out(obj: Any) -> str:
+    if isinstance(obj, torch.Tensor):
+        return "Convert it to a plain strided tensor first."
+    if isinstance(obj, torch.nn.Module):
+        inner = next((name for name in ("_orig_mod", "module") if name in obj._modules), None)
+        return f"Save the module inside it: its .{inner}." if inner else "Save its state_dict() instead."
+    if isinstance(obj, _CALLABLES):
+        return "Use a function that a module defines by name, or an nn.Module."
+    return f"Remove it, or teach torchkeep its class: torchkeep.register({type(obj).__name__}, encode=..., decode=...)."

@@ -25,13 +25,14 @@ _HOOKS = {
 
 def _module(module: torch.nn.Module, context: Context) -> Parts:
     cls = type(module)
+    name_of_class = _class(module, context)
     state = _state(module, context)
     attributes = {name: value for name, value in state.items() if name not in MODULE_INTERNALS}
     for name, value in attributes.items():
         if callable(value) and callable(getattr(cls, name, None)):
             reason = f"hides the method {name!r} of {class_name(cls)}: the file would hold code, not data"
             raise context.unsaveable(value, reason, attribute(name))
-    fields: dict[str, Any] = {"class": _class(module, context), "training": bool(state["training"])}
+    fields: dict[str, Any] = {"class": name_of_class, "training": bool(state["training"])}
     parameters, buffers, children = state["_parameters"], state["_buffers"], state["_modules"]
     non_persistent = sorted(state["_non_persistent_buffers_set"] & set(buffers))
     if parameters:
@@ -46,7 +47,7 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
         fields["attributes"] = Hidden(attributes)
     steps: dict[str, Step] = {}
     if cls.get_extra_state is not torch.nn.Module.get_extra_state:
-        extra = fields["extra_state"] = module.get_extra_state()
+        extra = fields["extra_state"] = context.ask(module, module.get_extra_state)
         steps["extra_state"] = attribute("_extra_state", hidden=not isinstance(extra, torch.Tensor))
     if hooks := [kind for name, kind in _HOOKS.items() if state.get(name)]:
         fields["hooks"] = tuple(hooks)
@@ -64,7 +65,7 @@ def _state(module: torch.nn.Module, context: Context) -> dict[str, Any]:
     own = getattr(type(module), "__getstate__", None)
     if own is None or own is getattr(object, "__getstate__", None):
         return vars(module)
-    state = own(module)
+    state = context.ask(module, module.__getstate__)
     if not isinstance(state, dict) or not state.keys() >= {"_parameters", "_buffers", "_modules", "training"}:
         raise context.unsaveable(module, "has a __getstate__ that does not give a module's state")
     return state
