@@ -22,6 +22,7 @@ class Contest:
         ways: by the name that is printed; torchkeep's first.
         before: run before each turn, untimed.
         tensors: for a load, the tensors of what it returned; every byte of them is then read, and timed too.
+        writes: whether every byte is written instead, as an optimizer would.
         note: what a reader should know.
     """
 
@@ -29,6 +30,7 @@ class Contest:
     ways: dict[str, Callable[[], Any]]
     before: Callable[[], None] = lambda: None
     tensors: Callable[[Any], Iterable[torch.Tensor]] | None = None
+    writes: bool = False
     note: str = ""
     _scratch: torch.Tensor | None = None
 
@@ -43,9 +45,12 @@ class Contest:
         found = [tensor.detach().reshape(-1) for tensor in self.tensors(result)]
         if self._scratch is None:
             self._scratch = torch.ones(sum(tensor.numel() for tensor in found), dtype=found[0].dtype)
-        copying = time.perf_counter()
-        torch.cat(found, out=self._scratch)
-        return Turn(done - start, time.perf_counter() - copying)
+        touching = time.perf_counter()
+        if self.writes:
+            torch._foreach_mul_(found, 2.0)
+        else:
+            torch.cat(found, out=self._scratch)
+        return Turn(done - start, time.perf_counter() - touching)
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,9 @@ class Turn:
 
 @dataclass
 class Times:
-    """What the turns of one way took."""
+    """What the turns of one way took: in a process that is warm, and as the first of a fresh one."""
 
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[Turn]
     first: list[Turn] = field(default_factory=list)
 
     @property
@@ -84,15 +89,15 @@ class Times:
         return min(turn.call_s for turn in self.turns), max(turn.call_s for turn in self.turns)
 
 
-def steady(contest: Contest, *, rounds: int) -> dict[str, Times]:
+def steady(contest: Contest, *, rounds: int) -> dict[str, list[Turn]]:
     """One round to warm up, which is dropped, and then `rounds` rounds."""
-    times = {way: Times() for way in contest.ways}
+    taken: dict[str, list[Turn]] = {way: [] for way in contest.ways}
     for number in range(rounds + 1):
-        for way, kept in times.items():
+        for way, turns in taken.items():
             turn = contest.turn(way)
             if number:
-                kept.turns.append(turn)
-    return times
+                turns.append(turn)
+    return taken
 
 
 def settle() -> None:

@@ -205,7 +205,7 @@ def _xxh3_long(data: bytes) -> int:
 class Pairs(list[tuple[str, Any]]):
     """A JSON object as it stands: pairs in order, duplicates included."""
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """The keys, in order."""
         return [key for key, _ in self]
 
@@ -216,7 +216,7 @@ class Pairs(list[tuple[str, Any]]):
 
 @dataclass(frozen=True)
 class Odd:
-    """A number that is not a plain decimal integer, such as 1.0, 1e3 or -0."""
+    """A number that is not a plain decimal integer, such as 1.0, 1e3, or in a header -0."""
 
     text: str
 
@@ -231,7 +231,7 @@ def parse_json(text: str, clause: str) -> Any:
         found = json.loads(
             text,
             object_pairs_hook=Pairs,
-            parse_int=lambda digits: Odd(digits) if digits == "-0" else int(digits),
+            parse_int=lambda digits: Odd(digits) if digits == "-0" and clause == "H-2" else int(digits),
             parse_float=Odd,
             parse_constant=_constant,
         )
@@ -319,11 +319,11 @@ def parse_header(raw: bytes, file_nbytes: int) -> Header:
     found = parse_json(text, "H-2")
     require(isinstance(found, Pairs), "H-2", "not a JSON object")
     fields = found.last()
-    metadata = fields.pop("__metadata__", {})
+    metadata = fields.pop("__metadata__", Pairs())
     require(isinstance(metadata, Pairs), "H-3", "__metadata__ is not an object")
     require(all(isinstance(v, str) for _, v in metadata), "H-3", "__metadata__ is not made of strings")
     require(len(fields) <= MAX_TENSORS, "LIMIT", "too many tensors")
-    has = "__metadata__" in found.keys()  # noqa: SIM118 - pairs, not a mapping
+    has = "__metadata__" in found.names()
     header = Header(raw, found, metadata.last() if has else None, list(fields), [], [], [], [])
     for name, entry in fields.items():
         _parse_entry(header, name, entry)
@@ -370,7 +370,7 @@ def _limit_shape(shape: tuple[int, ...]) -> None:
 def check_plain(header: Header) -> None:
     """H-6, and what H-3 says of numbers, for a file that is not torchkeep's."""
     for pairs in (header.json, *(value for _, value in header.json if isinstance(value, Pairs))):
-        require(len(set(pairs.keys())) == len(pairs), "H-6", "a key stands twice")
+        require(len(set(pairs.names())) == len(pairs), "H-6", "a key stands twice")
     for name, entry in header.json:
         require(name == "__metadata__" or len(entry) == 3, "H-6", f"{name!r} has a field of no meaning")
 
@@ -557,7 +557,7 @@ def _fields(pairs: Pairs, keys: list[str], shapes: dict[str, Shape], optional: s
     require(set(keys) <= set(found) <= set(keys) | optional, "D-2", f"fields {sorted(found)}")
     for key in keys:
         require(shapes[key](found[key]), "D-2", f"{key!r} is not of its type")
-    require(pairs.keys() == keys, "D-1", "fields out of order, twice, or not for a file")
+    require(pairs.names() == keys, "D-1", "fields out of order, twice, or not for a file")
     return found
 
 
@@ -590,7 +590,7 @@ def parse_document(text: str, header: Header) -> Document:
     for key in ("differ", "strides", "views", "lazy", "attributes"):
         _require_ascending([row[0] for row in tensors[key]], key)
     _require_ascending([row[0] for row in document["classes"]], "classes")
-    _require_ascending(document["environment"].keys(), "environment")
+    _require_ascending(document["environment"].names(), "environment")
     require(tensors["stored"] != list(range(count)), "D-1", "stored is null where tensor i views stored tensor i")
     require(canonical(found) == text, "D-1", "not in canonical form")
     return made
@@ -688,8 +688,8 @@ def parse_node(node: Any, document: Document) -> Node:
 def _with_fields(tag: str, kind: str, fields: Any, version: int) -> Node:
     require(isinstance(fields, Pairs), "D-2", "the fields of a node are no object")
     values = [parse_value(value) for _, value in fields]
-    require(len(set(fields.keys())) == len(fields), "D-1", "a field stands twice")
-    return Node(tag, kind, values, fields.keys(), version)
+    require(len(set(fields.names())) == len(fields), "D-1", "a field stands twice")
+    return Node(tag, kind, values, fields.names(), version)
 
 
 def parse_key(key: Any, value: Any, document: Document) -> Any:

@@ -46,18 +46,18 @@ def _key(node: Typed) -> tuple[str, str]:
 
 def audit(
     document: Document,
-    start: Value,
+    positions: list[int],
     resolver: Resolver,
     *,
     path: str,
     skeleton: bool = False,
     allow: Iterable[str] = (),
 ) -> Audit:
-    """Open every name that `start` leads to, and hold every module against its class.
+    """Open every name that the nodes of a part hold, and hold every module against its class.
 
     Args:
         document: a checked Document.
-        start: the part that is to be built.
+        positions: the nodes that are to be built.
         resolver: what the caller allowed.
         path: the file, for messages.
         skeleton: whether what does not open is stood in for.
@@ -71,7 +71,6 @@ def audit(
     """
     allowed = frozenset(allow)
     result = Audit()
-    positions, _ = document.reachable(start)
     nodes = [(i, document.nodes[i]) for i in positions]
     typed = [(i, node) for i, node in nodes if isinstance(node, Typed) and node.kind in ROLES]
     holders = _holders(document, positions)

@@ -63,6 +63,7 @@ class _Builder:
         document = self.document
         entered: set[int] = set()
         late: list[int] = []
+        attributed = bool(document.tensors.attributes)
         stack: list[tuple[TensorRef | Ref, bool]] = []
         if isinstance(start, TensorRef | Ref):
             stack.append((start, False))
@@ -83,14 +84,11 @@ class _Builder:
             if (shell := self._shell(node)) is not _MISSING:
                 self.made[position] = shell
             stack.append((value, True))
-            stack.extend((child, False) for child in reversed(children(node)) if not self._is_done(child))
+            stack.extend((child, False) for child in reversed(children(node)) if type(child) is Ref or attributed)
         for position in late:
             if not self._finish(position):
                 raise FormatError(f"node {position} of the document holds itself", clause="V-4")
         return self._value(start)
-
-    def _is_done(self, child: TensorRef | Ref) -> bool:
-        return isinstance(child, TensorRef) and child.index not in self.document.tensors.attributes
 
     def _set_attributes(self, row: int, stack: list[tuple[TensorRef | Ref, bool]], leaving: bool) -> None:
         """Python attributes of a tensor, which may lead back to it."""

@@ -180,9 +180,8 @@ class _Walk:
     def _link(self, root: Any) -> Encoded:
         value = self._value
         nodes = [parts.node([value(child) for child in parts.children]) for parts in self._parts]
-        packed = pack(
-            [Found(t, *self._name(parent, step), self._text(parent, step)) for t, parent, step in self._found]
-        )
+        found = [Found(tensor, *self._name(parent, step)) for tensor, parent, step in self._found]
+        packed = pack(found, lambda row: self._text(*self._found[row][1:]))
         table = packed.table
         table.attributes = {row: value(attributes) for row, attributes in self._attributes.items()}
         document = Document(
@@ -223,7 +222,8 @@ class _Walk:
         try:
             return method(*arguments)
         except Exception as error:
-            reason = f"has a {method.__name__} that raised {type(error).__name__}: {error}"
+            name = getattr(method, "__name__", "encode")
+            reason = f"has a {name} that raised {type(error).__name__}: {error}"
             raise self.unsaveable(obj, reason) from error
 
     def remember(self, cls: Any) -> str:

@@ -197,9 +197,9 @@ class _Fill:
 
     def _built(self, value: Value) -> Any:
         """A value of the file as an object: plain data, since nobody opened any class."""
-        _, rows = self.document.reachable(value)
+        positions, rows = self.document.reachable(value)
         memory = allocate(self.document.tensors, rows)
         self.reader.fill(memory)
         made = tensors(memory, rows, device=_CPU)
-        opened = audit(self.document, value, Resolver(None, ()), path=self.path)
+        opened = audit(self.document, positions, Resolver(None, ()), path=self.path)
         return build(self.document, value, made, opened).obj

@@ -7,11 +7,12 @@ import weakref
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import torch
 
-from ..document import Document, Finding, Ref, Seq, TensorRef, Value, is_optimizer, items_of
+from ..document import Document, Finding, Ref, Seq, TensorRef, is_optimizer, items_of
 from .standins import Skeleton
 
 
@@ -58,9 +59,8 @@ class OptimizerRows:
     steps: frozenset[int]
 
 
-def optimizer_rows(document: Document, start: Value) -> OptimizerRows:
-    """What of the part at `start` belongs to optimizers."""
-    positions, _ = document.reachable(start)
+def optimizer_rows(document: Document, positions: Iterable[int]) -> OptimizerRows:
+    """What of the nodes of a part belongs to optimizers."""
     present = False
     state_rows: set[int] = set()
     steps: set[int] = set()
@@ -153,6 +153,10 @@ _WEAKLY_HELD = (torch.nn.Module, torch.Tensor, torch.optim.Optimizer)
 
 
 def _members(obj: Any) -> list[Any]:
-    """Modules, tensors and optimizers directly in a dict, list or tuple."""
+    """What else a report is kept for: modules and optimizers directly in a dict, list or tuple.
+
+    Where there are none, the first tensor, which lives as long as the dict does.
+    """
     values = obj.values() if isinstance(obj, dict) else obj if isinstance(obj, list | tuple) else ()
-    return [value for value in values if isinstance(value, _WEAKLY_HELD)]
+    members = [value for value in values if isinstance(value, torch.nn.Module | torch.optim.Optimizer)]
+    return members or [value for value in islice(values, 1) if isinstance(value, torch.Tensor)]

@@ -7,7 +7,7 @@ a byte, are stored apart: nothing can tell, and each then has a name that other 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -42,13 +42,11 @@ class Found:
         tensor: the tensor.
         name: dotted name, as a state_dict would have it.
         hidden: whether no state_dict holds it, so that its name is reserved.
-        path: where it is, for messages.
     """
 
     tensor: torch.Tensor
     name: str
     hidden: bool
-    path: str
 
 
 @dataclass(slots=True)
@@ -75,8 +73,8 @@ class Packed:
             yield buffer_of(self.memory[index])
 
 
-def pack(found: list[Found]) -> Packed:
-    """Lay out the tensors of an object."""
+def pack(found: list[Found], path_of: Callable[[int], str]) -> Packed:
+    """Lay out the tensors of an object; `path_of` tells where the tensor of a row is, for messages."""
     packed = Packed()
     table = packed.table
     table.stored = [-1] * len(found)
@@ -84,8 +82,7 @@ def pack(found: list[Found]) -> Packed:
     for row, item in enumerate(found):
         tensor = item.tensor
         table.flags.append(
-            (PARAMETER if isinstance(tensor, torch.nn.Parameter) else 0)
-            | (REQUIRES_GRAD if tensor.requires_grad else 0)
+            (PARAMETER if type(tensor) is torch.nn.Parameter else 0) | (REQUIRES_GRAD if tensor.requires_grad else 0)
         )
         memory, lazy = _physical(tensor)
         if lazy:
@@ -99,10 +96,12 @@ def pack(found: list[Found]) -> Packed:
         by_storage.setdefault(key, []).append(_Piece(row, memory, begin, end))
     taken: set[str] = set()
     clusters = [cluster for pieces in by_storage.values() for cluster in _clusters(pieces)]
-    for cluster in sorted(clusters, key=lambda pieces: min(piece.row for piece in pieces)):
+    for cluster in clusters:
+        cluster.sort(key=_row)
+    for cluster in sorted(clusters, key=lambda pieces: pieces[0].row):
         _store(cluster, found, packed, taken)
     for pieces in by_storage.values():
-        _note_waste(pieces, found, packed)
+        _note_waste(pieces, path_of, packed)
     return packed
 
 
@@ -135,26 +134,12 @@ def _clusters(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
 
 def _store(cluster: list[_Piece], found: list[Found], packed: Packed, taken: set[str]) -> None:
     """One stored tensor for a cluster, and a view for each tensor that is not all of it."""
-    cluster.sort(key=lambda piece: piece.row)
+    base = _base(cluster)
     begin = min(piece.begin for piece in cluster)
-    end = max(piece.end for piece in cluster)
-    base = next(
-        (
-            piece
-            for piece in cluster
-            if piece.begin == begin
-            and piece.end == end
-            and _is_dense(piece.memory)
-            and all((other.begin - begin) % other.memory.itemsize == 0 for other in cluster)
-        ),
-        None,
-    )
-    if base is None and len(cluster) == 1 and _is_disjoint(cluster[0].memory):
-        base = cluster[0]  # gaps between its elements belong to nobody: they are not stored
     table, stored = packed.table, len(packed.memory)
     if base is None:
         aligned = begin - begin % max(piece.memory.itemsize for piece in cluster)
-        memory = _raw(cluster, aligned, end)
+        memory = _raw(cluster, aligned, max(piece.end for piece in cluster))
         begin = aligned
         owner = found[cluster[0].row]
         name = _unique(RESERVED + owner.name, taken)
@@ -174,15 +159,34 @@ def _store(cluster: list[_Piece], found: list[Found], packed: Packed, taken: set
     packed.memory.append(memory)
     for piece in cluster:
         table.stored[piece.row] = stored
+        if piece is base:
+            continue
         view = piece.memory
         same = view.dtype == memory.dtype and view.shape == memory.shape and view.stride() == memory.stride()
-        if piece is not base and not (same and piece.begin == begin and base is not None):
+        if not (same and piece.begin == begin and base is not None):
             table.views[piece.row] = View(
                 dtype_name(view.dtype),
                 tuple(view.shape),
                 view.stride(),
                 (piece.begin - begin) // view.itemsize,
             )
+
+
+def _base(cluster: list[_Piece]) -> _Piece | None:
+    """The tensor whose memory is that of the whole cluster, so that its bytes serve for all; None without one."""
+    if len(cluster) == 1:
+        memory = cluster[0].memory  # gaps between its elements, if any, belong to nobody: they are not stored
+        return cluster[0] if _is_dense(memory) or _is_disjoint(memory) else None
+    begin = min(piece.begin for piece in cluster)
+    end = max(piece.end for piece in cluster)
+    if any((piece.begin - begin) % piece.memory.itemsize for piece in cluster):
+        return None
+    whole = (piece for piece in cluster if piece.begin == begin and piece.end == end and _is_dense(piece.memory))
+    return next(whole, None)
+
+
+def _row(piece: _Piece) -> int:
+    return piece.row
 
 
 def _is_dense(memory: torch.Tensor) -> bool:
@@ -239,7 +243,7 @@ def _unique(name: str, taken: set[str]) -> str:
     return candidate
 
 
-def _note_waste(pieces: list[_Piece], found: list[Found], packed: Packed) -> None:
+def _note_waste(pieces: list[_Piece], path_of: Callable[[int], str], packed: Packed) -> None:
     """Say so where an allocation is far larger than what the object uses of it."""
     first = pieces[0]
     if first.end == first.begin:
@@ -251,7 +255,7 @@ def _note_waste(pieces: list[_Piece], found: list[Found], packed: Packed) -> Non
             Finding(
                 "trimmed",
                 "note",
-                found[first.row].path,
+                path_of(first.row),
                 f"uses {used} bytes of an allocation of {have}; only those were written.",
             )
         )
