@@ -122,7 +122,7 @@ def native(root: Any, nodes: Sequence[Any] = (), tensors: Tensors | None = None,
     check(document)
     plan = layout(document)
     header = plan.header([xxh3_64_intdigest(data) for data in tensors.data])
-    return header + b"".join(tensors.data[i] for i in plan.order())
+    return header + b"".join(tensors.data[i] for i in plan.order)
 
 
 def mapping(entries: dict[Any, Any]) -> Map:

@@ -74,14 +74,13 @@ def save(
         encoded = values.encode(obj)
         document.check(encoded.document)
         layout = containers.layout(encoded.document)
-    order = layout.order()
     data_nbytes = sum(span.nbytes for span in layout.spans)
     told = (lambda nbytes: progress(nbytes, data_nbytes)) if progress else None
     with storage.stage(path, nbytes=layout.nbytes, durable=durable, overwrite=overwrite) as staged:
         start = layout.nbytes - data_nbytes
-        in_order = staged.write(encoded.packed.buffers(order), start, progress=told)
-        digests = dict(zip(order, in_order, strict=True))
-        staged.patch(layout.header([digests[i] for i in range(len(order))]), 0)
+        in_order = staged.write(encoded.packed.buffers(layout.order), start, progress=told)
+        digests = dict(zip(layout.order, in_order, strict=True))
+        staged.patch(layout.header([digests[i] for i in range(len(digests))]), 0)
         staged.commit()
     findings = tuple(encoded.document.findings)
     _warn(finding for finding in findings if finding.severity != "note")

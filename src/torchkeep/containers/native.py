@@ -47,17 +47,15 @@ class Layout:
 
     Attributes:
         spans: one a stored tensor, in the file.
+        order: the stored tensors in the order of their bytes.
         nbytes: size of the whole file.
     """
 
     spans: list[Span]
+    order: list[int]
     nbytes: int
     _text: str
     _entries: dict[str, safetensors.Entry]
-
-    def order(self) -> list[int]:
-        """Stored tensors in the order of their bytes."""
-        return sorted(range(len(self.spans)), key=lambda i: (self.spans[i].offset, self.spans[i].nbytes, i))
 
     def header(self, digests: Sequence[int]) -> bytes:
         """The file's first bytes, up to the data, once the digest of each stored tensor is known."""
@@ -72,7 +70,8 @@ def layout(document: Document, *, limits: Limits = LIMITS) -> Layout:
     """
     table = document.tensors
     sizes = [table.nbytes(i) for i in range(len(table.names))]
-    relative = safetensors.spans_of(sizes, safetensors.order([ITEMSIZE[dtype] for dtype in table.dtypes]))
+    order = safetensors.order([ITEMSIZE[dtype] for dtype in table.dtypes])
+    relative = safetensors.spans_of(sizes, order)
     entries: dict[str, safetensors.Entry] = {}
     dtypes: list[str] = []
     shapes: list[Shape] = []
@@ -91,7 +90,7 @@ def layout(document: Document, *, limits: Limits = LIMITS) -> Layout:
             "Keep long lists of numbers as tensors, or save in parts."
         )
     spans = [Span(header_nbytes + span.offset, span.nbytes) for span in relative]
-    return Layout(spans, header_nbytes + sum(sizes), text, entries)
+    return Layout(spans, order, header_nbytes + sum(sizes), text, entries)
 
 
 def _render(text: str, entries: dict[str, safetensors.Entry], digests: Sequence[int]) -> bytes:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import msgspec
 from xxhash import xxh3_64, xxh3_64_intdigest
 
 from ..errors import DigestError, FormatError
@@ -27,8 +27,7 @@ _MAX_GAP = 4096
 """Bytes between two spans that are cheaper to read and drop than a second call is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True, gc=False):
     """A span, the writable buffer of the same size that it fills, and the digest that it must have.
 
     `buffer` is any contiguous writable buffer: a bytearray, a memoryview, a ctypes array. `digest` is the

@@ -135,41 +135,63 @@ def _clusters(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
 def _store(cluster: list[_Piece], found: list[Found], packed: Packed, taken: set[str]) -> None:
     """One stored tensor for a cluster, and a view for each tensor that is not all of it."""
     base = _base(cluster)
-    begin = min(piece.begin for piece in cluster)
-    table, stored = packed.table, len(packed.memory)
     if base is None:
-        aligned = begin - begin % max(piece.memory.itemsize for piece in cluster)
-        memory = _raw(cluster, aligned, max(piece.end for piece in cluster))
-        begin = aligned
-        owner = found[cluster[0].row]
-        name = _unique(RESERVED + owner.name, taken)
-    else:
-        memory = base.memory
-        owner = found[base.row]
-        plain = base.row not in table.lazy and _is_nameable(memory)
-        nameable = plain and not owner.hidden and _is_writable(owner.name)
-        name = owner.name if nameable and owner.name not in taken else _unique(RESERVED + owner.name, taken)
-        if not memory.is_contiguous() and _is_dense(memory):
-            table.strides[stored] = memory.stride()
+        _store_raw(cluster, found, packed, taken)
+        return
+    stored = _add(packed, base.memory, _name_for(base, found, packed.table, taken), taken)
+    if not base.memory.is_contiguous() and _is_dense(base.memory):
+        packed.table.strides[stored] = base.memory.stride()
+    for piece in cluster:
+        packed.table.stored[piece.row] = stored
+        if piece is not base and not _same(piece.memory, base.memory):
+            packed.table.views[piece.row] = _view(piece, base.begin)
+
+
+def _store_raw(cluster: list[_Piece], found: list[Found], packed: Packed, taken: set[str]) -> None:
+    """The bytes that a cluster reaches, as they lie in memory, where no tensor of it is all of them."""
+    begin = min(piece.begin for piece in cluster)
+    begin -= begin % max(piece.memory.itemsize for piece in cluster)
+    memory = _raw(cluster, begin, max(piece.end for piece in cluster))
+    stored = _add(packed, memory, _unique(RESERVED + found[cluster[0].row].name, taken), taken)
+    for piece in cluster:
+        packed.table.stored[piece.row] = stored
+        packed.table.views[piece.row] = _view(piece, begin)
+
+
+def _add(packed: Packed, memory: torch.Tensor, name: str, taken: set[str]) -> int:
+    """A new stored tensor; its index."""
+    table = packed.table
     taken.add(name)
-    shape = tuple(memory.shape)
     table.names.append(name)
     table.dtypes.append(dtype_name(memory.dtype))
-    table.shapes.append(shape)
+    table.shapes.append(tuple(memory.shape))
     packed.memory.append(memory)
-    for piece in cluster:
-        table.stored[piece.row] = stored
-        if piece is base:
-            continue
-        view = piece.memory
-        same = view.dtype == memory.dtype and view.shape == memory.shape and view.stride() == memory.stride()
-        if not (same and piece.begin == begin and base is not None):
-            table.views[piece.row] = View(
-                dtype_name(view.dtype),
-                tuple(view.shape),
-                view.stride(),
-                (piece.begin - begin) // view.itemsize,
-            )
+    return len(packed.memory) - 1
+
+
+def _name_for(base: _Piece, found: list[Found], table: TensorTable, taken: set[str]) -> str:
+    """The name that the tensor asks for, if other tools read under it what it holds; else a reserved one."""
+    owner = found[base.row]
+    readable = base.row not in table.lazy and not owner.hidden and _is_nameable(base.memory)
+    if readable and owner.name not in taken and _is_writable(owner.name):
+        return owner.name
+    return _unique(RESERVED + owner.name, taken)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors of one cluster are the same elements in the same order."""
+    return (
+        one.data_ptr() == other.data_ptr()
+        and one.dtype == other.dtype
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+    )
+
+
+def _view(piece: _Piece, begin: int) -> View:
+    memory = piece.memory
+    offset = (piece.begin - begin) // memory.itemsize
+    return View(dtype_name(memory.dtype), tuple(memory.shape), memory.stride(), offset)
 
 
 def _base(cluster: list[_Piece]) -> _Piece | None:
