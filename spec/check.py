@@ -662,9 +662,9 @@ def parse_value(value: Any) -> Any:
         require(abs(value) <= MAX_PLAIN_INT, "D-1", "an integer that many readers would round")
         return value
     tag = value[0] if type(value) is list and value else None
-    require(isinstance(tag, str) and tag in VALUE_TAGS, "D-2", f"{value!r} is no value")
+    require(isinstance(tag, str) and tag in VALUE_TAGS, "D-2", "neither a scalar nor a reference")
     make, shape = VALUE_TAGS[str(tag)]
-    require(shape(value), "D-2", f"{value!r} is no value")
+    require(shape(value), "D-2", "neither a scalar nor a reference")
     return make(*value[1:])
 
 

@@ -38,7 +38,7 @@ def tensors(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def has_values(tensor: torch.Tensor) -> bool:
-    return tensor.device.type != "meta" and not nn.parameter.is_lazy(tensor)
+    return tensor.device.type != "meta" and tensor.layout == torch.strided and not nn.parameter.is_lazy(tensor)
 
 
 @contextmanager
@@ -273,14 +273,6 @@ def test_autograd_is_told_even_where_reading_fails(saved: Saved) -> None:
 # What does not fit
 
 
-def with_expanded() -> nn.Module:
-    return holds(a=torch.zeros(2), w=torch.zeros(1).expand(3))
-
-
-def with_quantized() -> nn.Module:
-    return holds(a=torch.zeros(2), w=torch.zeros(3).to_sparse())
-
-
 MISFITS: list[Any] = [
     pytest.param(lambda: holds(a=torch.zeros(2), w=torch.zeros(3), b=torch.zeros(1)), "b", "missing", id="missing"),
     pytest.param(lambda: holds(a=torch.zeros(2)), "w", "unexpected", id="unexpected"),
@@ -293,24 +285,16 @@ MISFITS: list[Any] = [
         lambda: holds(a=torch.zeros(2), w=torch.zeros(3, dtype=torch.bool)), "w", "mismatched", id="float to bool"
     ),
     pytest.param(lambda: holds(a=torch.zeros(2), w=torch.zeros(3, device="meta")), "w", "mismatched", id="meta"),
-    pytest.param(with_expanded, "w", "mismatched", id="expanded"),
-    pytest.param(with_quantized, "w", "mismatched", id="sparse"),
+    pytest.param(lambda: holds(a=torch.zeros(2), w=torch.zeros(1).expand(3)), "w", "mismatched", id="expanded"),
+    pytest.param(lambda: holds(a=torch.zeros(2), w=torch.zeros(3).to_sparse()), "w", "mismatched", id="sparse"),
 ]
 
 
 @pytest.mark.parametrize(("made", "name", "kind"), MISFITS)
 def test_a_misfit_is_an_error_and_changes_nothing(saved: Saved, made: Any, name: str, kind: str) -> None:
     target, path = made(), saved({"a": torch.ones(2), "w": torch.ones(3)})
-    sparse = target.w if getattr(target, "w", None) is not None and target.w.is_sparse else None
-    if sparse is not None:
-        target.w = None  # its bytes cannot be compared; the others can
-    with unchanged(target):
-        if sparse is not None:
-            target.w = sparse
-        with pytest.raises(BindError, match=f"model\\['{name}'\\]") as caught:
-            torchkeep.load_into(target, path)
-        if sparse is not None:
-            target.w = None
+    with unchanged(target), pytest.raises(BindError, match=f"model\\['{name}'\\]") as caught:
+        torchkeep.load_into(target, path)
     assert f'Pass allow={{"{kind}"}}' in str(caught.value)
     assert "the target was not changed" in str(caught.value)
 
@@ -398,7 +382,9 @@ def test_other_words_are_refused_before_the_file_is_opened() -> None:
         torchkeep.load_into(nn.Linear(1, 1), "absent", verify="last")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("target", [3, {"model": 3}, [nn.Linear(2, 2)], nn.Linear], ids=["int", "dict", "list", "class"])
+@pytest.mark.parametrize(
+    "target", [3, {"model": 3}, [nn.Linear(2, 2)], nn.Linear], ids=["int", "dict", "list", "class"]
+)
 def test_a_target_of_another_type(saved: Saved, target: Any) -> None:
     with pytest.raises(TypeError, match="load_into takes"):
         torchkeep.load_into(target, saved({"model": nn.Linear(2, 2)}))
@@ -448,13 +434,9 @@ def test_assign_fills_a_meta_target(saved: Saved) -> None:
     report = torchkeep.load_into(target, saved(source), assign=True)
     assert report.coverage == 1.0
     assert same(target, source)
-    assert [p.requires_grad for p in target.parameters()] == [name != "head.weight" for name, _ in named(target)]
-    assert all(isinstance(p, nn.Parameter) for p in target.parameters())
-    assert target(torch.randn(2, 3)).shape == (2, 2) if hasattr(target, "forward_") else True
-
-
-def named(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return list(module.named_parameters())
+    parameters = dict(target.named_parameters())
+    assert {name for name, p in parameters.items() if not p.requires_grad} == {"head.weight"}
+    assert all(isinstance(p, nn.Parameter) for p in parameters.values())
 
 
 def test_assign_keeps_the_dtype_of_the_file(saved: Saved) -> None:
@@ -557,7 +539,7 @@ WRAPPED: list[Any] = [
     pytest.param(lambda m: nn.ModuleDict({"model": m}), "model.", id="model"),
     pytest.param(lambda m: nn.ModuleDict({"backbone": nn.ModuleDict({"net": m})}), "backbone.net.", id="backbone.net"),
     pytest.param(lambda m: torch.compile(m, backend="eager"), "_orig_mod.", id="compiled"),
-    pytest.param(lambda m: nn.DataParallel(m), "module.", id="DataParallel"),
+    pytest.param(nn.DataParallel, "module.", id="DataParallel"),
     pytest.param(lambda m: nn.DataParallel(torch.compile(m, backend="eager")), "module._orig_mod.", id="both"),
 ]
 
@@ -591,7 +573,7 @@ def test_a_compiled_part(saved: Saved) -> None:
     source, target = Net(), Net()
     target.body = torch.compile(target.body, backend="eager")
     torchkeep.load_into(target, saved(source))
-    assert torch.equal(target.body[0].weight, source.body[0].weight)
+    assert torch.equal(target.body.get_parameter("_orig_mod.0.weight"), source.body[0].weight)
 
 
 def test_no_prefix_is_guessed_where_names_match(saved: Saved) -> None:
@@ -674,12 +656,12 @@ def test_two_names_that_become_one_are_an_error(saved: Saved, rename: Any) -> No
 
 
 def test_prefixes_are_looked_through_after_rename(saved: Saved) -> None:
-    source, target = nn.Linear(2, 2), nn.ModuleDict({"fc": nn.Linear(2, 2)})
+    source, target = nn.Linear(2, 2), nn.Linear(2, 2)
     report = torchkeep.load_into(
         target, saved({"module.w": source.weight, "module.bias": source.bias}), rename={"module.w": "module.weight"}
     )
-    assert torch.equal(target.fc.weight, source.weight)
-    assert report.renamed == {"module.w": "fc.weight", "module.bias": "fc.bias"}
+    assert same(target, source)
+    assert report.renamed == {"module.w": "weight", "module.bias": "bias"}
 
 
 # Ties and shared memory
@@ -695,24 +677,20 @@ def test_a_tied_target_takes_either_name_or_both(saved: Saved) -> None:
         assert (report.matched, report.total, list(report)) == (2, 2, [[], []])
 
 
+BASE = torch.arange(30.0)
+
 CONFLICTS: list[Any] = [
-    pytest.param({"embed.weight": torch.ones(5, 3), "head.weight": torch.zeros(5, 3)}, id="two tensors"),
-    pytest.param(
-        (lambda base: {"embed.weight": base[:15].view(5, 3), "head.weight": base[15:].view(5, 3)})(torch.arange(30.0)),
-        id="halves of one",
-    ),
-    pytest.param(
-        (lambda base: {"embed.weight": base[:15].view(5, 3), "head.weight": base[3:].view(5, 3)})(torch.arange(18.0)),
-        id="overlapping views",
-    ),
+    pytest.param(torch.ones(5, 3), torch.zeros(5, 3), id="two tensors"),
+    pytest.param(BASE[:15].view(5, 3), BASE[15:].view(5, 3), id="halves of one"),
+    pytest.param(BASE[:15].view(5, 3), BASE[3:18].view(5, 3), id="overlapping views"),
 ]
 
 
-@pytest.mark.parametrize("state", CONFLICTS)
-def test_conflicting_values_for_tied_names_are_an_error(saved: Saved, state: dict[str, torch.Tensor]) -> None:
+@pytest.mark.parametrize(("one", "two"), CONFLICTS)
+def test_conflicting_values_for_tied_names_are_an_error(saved: Saved, one: torch.Tensor, two: torch.Tensor) -> None:
     target = Tied()
     with unchanged(target), pytest.raises(BindError, match="tied"):
-        torchkeep.load_into(target, saved(state))
+        torchkeep.load_into(target, saved({"embed.weight": one, "head.weight": two}))
 
 
 def test_conflicting_values_for_tied_names_in_a_plain_file(tmp_path: Path) -> None:
@@ -809,7 +787,9 @@ def test_two_parts_with_weights_are_an_error_that_lists_the_calls(saved: Saved) 
     assert "key='ema'  2 tensors" in str(caught.value)
 
 
-@pytest.mark.parametrize("obj", [{"epoch": 3}, 3, [nn.Linear(2, 2)], torch.ones(2)], ids=["dict", "int", "list", "tensor"])
+@pytest.mark.parametrize(
+    "obj", [{"epoch": 3}, 3, [nn.Linear(2, 2)], torch.ones(2)], ids=["dict", "int", "list", "tensor"]
+)
 def test_a_file_without_weights(saved: Saved, obj: Any) -> None:
     target = nn.Linear(2, 2)
     with unchanged(target), pytest.raises(BindError, match="not changed"):

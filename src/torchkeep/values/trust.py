@@ -59,15 +59,15 @@ class Resolver:
     def __init__(self, classes: Any, trust: Any) -> None:
         self._by_name: dict[str, Any] = {}
         self._by_last: dict[str, list[Any]] = {}
-        if isinstance(classes, Mapping):
-            self._by_name.update(classes)
-        else:
-            for given in (classes,) if isinstance(classes, type) else classes or ():
-                self._by_name[class_name(given)] = given
-                self._by_last.setdefault(given.__name__, []).append(given)
-        for name, given in self._by_name.items():
+        listed = [] if isinstance(classes, Mapping) else [classes] if isinstance(classes, type) else list(classes or ())
+        named = dict(classes) if isinstance(classes, Mapping) else {}
+        for given in (*listed, *named.values()):
             if not isinstance(given, type | FunctionType | BuiltinFunctionType):
-                raise TypeError(f"classes[{name!r}] is {given!r}, which is no class and no function")
+                raise TypeError(f"classes= takes classes and functions, not {given!r}")
+        for given in listed:
+            named[class_name(given)] = given
+            self._by_last.setdefault(given.__name__, []).append(given)
+        self._by_name.update(named)
         self._trust = (trust,) if isinstance(trust, str) else tuple(trust)
         for entry in self._trust:
             if not isinstance(entry, str) or not all(map(str.isidentifier, entry.replace(":", ".").split("."))):
@@ -93,7 +93,7 @@ class Resolver:
             if found is not None:
                 return Opened(found, "table")
             return Closed(name, role, "is not in the closed table of torch", "none")
-        if (trusted := self._trusted(name)) is not None:
+        if (trusted := self._trusted(name, role)) is not None:
             if isinstance(trusted, Closed):
                 return trusted
             return self._checked(trusted, name, role)
@@ -107,14 +107,13 @@ class Resolver:
             return [registered.cls]
         last = last_name(name)
         given = self._by_last.get(last, [])
-        return given if len(given) == 1 and lasts.get(last, 0) == 1 else []
+        return given if len(given) == 1 and lasts.get(last, 0) == 1 and not torch_table.is_torch(name) else []
 
-    def _trusted(self, name: str) -> Opened | Closed | None:
+    def _trusted(self, name: str, role: Role) -> Opened | Closed | None:
         """Import a name of a package that the caller trusts; None where no entry covers it."""
         module_name, _, qualname = name.partition(":")
         if not any(_covers(entry, name) for entry in self._trust):
             return None
-        role: Role = "class"
         if module_name.partition(".")[0] in sys.stdlib_module_names:
             return Closed(name, role, "belongs to the standard library, which trust= never opens")
         try:
@@ -163,7 +162,10 @@ class Resolver:
             if wanted is not None and not issubclass(obj, wanted):
                 return Closed(name, role, f"was given {class_name(obj)}, which is no {wanted.__name__}")
             if role == "object" and not is_plain_class(obj):
-                return Closed(name, role, "is not a class whose objects are a __dict__")
+                return Closed(name, role, "is not a class whose objects are a __dict__ and nothing more")
+            if role == "custom" and ((known := registry.registration(obj)) is None or known.decode is None):
+                call = f"torchkeep.register({obj.__name__}, encode=..., decode=...)"
+                return Closed(name, role, f"was saved by a codec of its program; call {call}", "none")
             if role == "function":
                 return Closed(name, role, "is a class where a function was saved")
         elif role != "function":
@@ -198,10 +200,10 @@ def _members(cls: type) -> set[str]:
 
 
 def is_plain_class(cls: type) -> bool:
-    """Whether instances are a `__dict__` and nothing more: not a subclass of a builtin, without slots."""
+    """Whether instances are a `__dict__` and nothing more: not a subclass of a builtin or of torch's, no slots."""
     return (
         all(base is object or base.__flags__ & _HEAPTYPE for base in cls.__mro__)
-        and not issubclass(cls, BaseException | type)
+        and not issubclass(cls, BaseException | type | torch.nn.Module | torch.optim.Optimizer)
         and cls.__dictoffset__ != 0
         and not any(vars(base).get("__slots__") for base in cls.__mro__)
     )

@@ -1,0 +1,276 @@
+"""The machine that hostile files are opened on: one process, a fork for each case, everything watched.
+
+It reads names of cases, one a line, and answers each with a line of JSON: the problems that it saw. A fork
+has its own limits on time and memory, so a crash, a hang or a bomb is a problem like any other.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import importlib
+import json
+import os
+import pickle
+import resource
+import select
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+GIB = 1 << 30
+ROOM = 6 * GIB
+"""Address space of a fork beyond what it starts with; a bomb ends in MemoryError rather than in swap."""
+
+_QUIET = ("sys.", "gc.", "object.", "builtins.id", "code.__new__", "ctypes.cdata", "cpython.", "time.sleep", "_thread.")
+_seen: list[str] = []
+_armed = False
+_allowed: tuple[str, ...] = ()
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _armed or event.startswith(_QUIET):
+        return
+    if event == "open":
+        name = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""
+        flags = arguments[2] if isinstance(arguments[2], int) else 0
+        if isinstance(arguments[0], int) or (name in _allowed and not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
+            return
+    if event == "exec" and getattr(arguments[0], "co_filename", "").startswith("<"):
+        return  # dataclasses and namedtuples of libraries
+    _seen.append(f"{event} {arguments[:2]!r}"[:200])
+
+
+def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
+    """Open the file with every verb, and touch what comes back."""
+    import torchkeep
+    from victim import alarm, nets
+
+    global _armed, _allowed
+    _allowed = (path,)
+    alarm.armed = True
+
+    def opened(verb: str) -> Any:
+        if verb == "inspect":
+            report = torchkeep.inspect(path)
+            told = [report.text(), json.dumps(report.to_dict()), repr(report.tree(limit=50))]
+            if any(not (c.isprintable() or c == "\n") for c in told[0]):
+                tell("inspect: text() has characters that a terminal obeys")
+            return None
+        if verb == "load":
+            return torchkeep.load(path, **case.load)
+        if verb == "skeleton":
+            return torchkeep.load(path, **{**case.load, "route": "skeleton", "allow": {"hooks", "changed"}})
+        target = case.target() if case.target else nets.Net()
+        torchkeep.load_into(target, path, **case.into)
+        return target
+
+    for verb in case.verbs:
+        tell(f"@{verb}")
+        obj, error = None, None
+        _armed = True
+        began = time.monotonic()
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            try:
+                obj = opened(verb)
+            except BaseException as raised:  # SystemExit is a problem, too
+                error = raised
+        took = time.monotonic() - began
+        _armed = False
+        if error is not None and not isinstance(error, torchkeep.TorchkeepError):
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            tell(f"{verb}: untyped {type(error).__name__}: {str(error)[:200]} ({Path(last.filename).name}:{last.lineno})")
+        if isinstance(error, OSError) and not isinstance(error, torchkeep.errors.PathError):
+            tell(f"{verb}: {type(error).__name__} is no PathError")
+        told = [str(error) if error else "", *(str(each.message) for each in warned)]
+        if any(not (c.isprintable() or c == "\n") for text in told for c in text):
+            tell(f"{verb}: a message has characters that a terminal obeys")
+        if sum(map(len, told)) > 1_000_000 or len(warned) > 100:
+            tell(f"{verb}: {len(warned)} warnings, {sum(map(len, told))} characters of messages")
+        if took > case.seconds:
+            tell(f"{verb}: took {took:.1f} s")
+        wanted = case.expect.get(verb)
+        names = {base.__name__ for base in type(error).__mro__} if error is not None else {"ok"}
+        if wanted and not set(wanted.split("|")) & names:
+            tell(f"{verb}: expected {wanted}, got {'an object' if error is None else type(error).__name__}")
+        if error is None and verb in ("load", "skeleton", "into"):
+            if case.check is not None and verb in case.checked:
+                for problem in case.check(obj):
+                    tell(f"{verb}: {problem}")
+            if case.poke:
+                _armed = True
+                _poke(obj)
+                _armed = False
+        del error, warned
+        obj = None
+        _armed = True
+        gc.collect()
+        _armed = False
+        for what in _seen:
+            tell(f"{verb}: ran {what}")
+        for what in alarm.rang:
+            if what not in case.may_ring:
+                tell(f"{verb}: rang {what}")
+        _seen.clear()
+        alarm.rang.clear()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - _START_KIB
+        if peak > case.mib * 1024:
+            tell(f"{verb}: took {peak // 1024} MiB")
+
+
+def _poke(obj: Any) -> None:
+    """What any program does with an object; none of it may act."""
+    import torch
+
+    acts: list[Callable[[], Any]] = [
+        lambda: repr(obj),
+        lambda: obj == obj,  # noqa: PLR0124
+        lambda: copy.deepcopy(obj),
+        lambda: pickle.dumps(obj),
+        lambda: hash(obj),
+    ]
+    first = next(iter(obj.values()), None) if isinstance(obj, dict) else obj[0] if isinstance(obj, list) and obj else obj
+    if isinstance(first, torch.nn.Module):
+        acts += [lambda: first(torch.zeros(2)), first.state_dict, lambda: list(first.named_parameters())]
+    for act in acts:
+        try:
+            act()
+        except Exception:  # the object's own business: it is what it is
+            pass
+
+
+_START_KIB = 0
+
+
+def _warm_up(directory: Path) -> None:
+    """Do everything once, so that what is imported late by honest code is imported before the watch."""
+    import torch
+
+    import torchkeep
+    from victim import nets
+
+    path = directory / "warm"
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LSTM(2, 2), nets.Net())
+    adam = torch.optim.Adam(model.parameters())
+    model[0](torch.zeros(2)).sum().backward()
+    adam.step()
+    adam.zero_grad()
+    held = {"model": model, "adam": adam, "n": [{1, 2.5}, torch.float32, torch.Size([1]), torch.zeros(2, dtype=torch.int8)]}
+    torchkeep.save(held, path)
+    obj = torchkeep.load(path)
+    _poke(obj)
+    _poke([obj["model"]])
+    torchkeep.load_into({"model": model, "adam": adam}, path)
+    torchkeep.load(path, key="model", route="skeleton", mode="eval")
+    json.dumps(torchkeep.inspect(path).to_dict())
+    torchkeep.inspect(path).text()
+    torchkeep.save(model.state_dict(), path)
+    torchkeep.load_into(model, path)
+    for damaged in (b"", b"x" * 20, path.read_bytes()[:-1]):
+        (directory / "bad").write_bytes(damaged)
+        try:
+            torchkeep.load(directory / "bad")
+        except torchkeep.TorchkeepError as error:
+            "".join(traceback.format_exception(error))
+    torch.ones(3).requires_grad_().sum().backward()
+    gc.collect()
+
+
+def _run(case: Any, directory: Path) -> list[str]:
+    """One case in a fork: its problems, those of the fork's own end included."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read)
+        status = 1
+        try:
+            _child(case, directory, write)
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write)
+    lines, status, late = _wait(pid, read, case.seconds * (len(case.verbs) + 1) + 5)
+    verb, problems = "start", []
+    for line in lines:
+        if line.startswith("@"):
+            verb = line[1:]
+        else:
+            problems.append(line)
+    if late:
+        problems.append(f"{verb}: hangs; ended after {late:.0f} s")
+    elif os.WIFSIGNALED(status):
+        problems.append(f"{verb}: the process died of {signal.Signals(os.WTERMSIG(status)).name}")
+    elif verb != "end":
+        problems.append(f"{verb}: the process left with {os.WEXITSTATUS(status)}")
+    return problems
+
+
+def _wait(pid: int, read: int, seconds: float) -> tuple[list[str], int, float]:
+    """What the fork told, its status, and, where it had to be ended, after how many seconds."""
+    told, deadline, late = b"", time.monotonic() + seconds, 0.0
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            os.kill(pid, signal.SIGKILL)
+            late = seconds
+        if select.select([read], [], [], max(left, 1.0))[0]:
+            piece = os.read(read, 1 << 16)
+            if not piece:
+                break
+            told += piece
+    os.close(read)
+    _, status = os.waitpid(pid, 0)
+    return told.decode(errors="replace").splitlines(), status, late
+
+
+def _child(case: Any, directory: Path, write: int) -> None:
+    global _START_KIB
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+    def tell(line: str) -> None:
+        os.write(write, line.replace("\n", " ")[:600].encode(errors="replace") + b"\n")
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    path = directory / f"{case.name}.safetensors"
+    try:
+        written = case.make()
+        if isinstance(written, bytes):
+            path.write_bytes(written)
+        else:
+            written(path)
+        del written
+        gc.collect()
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + ROOM, size + ROOM))
+        _START_KIB = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 1)
+        _problems(case, str(path), tell)
+        tell("@end")
+    except BaseException as error:
+        tell(f"the case itself: {''.join(traceback.format_exception(error))[-500:]}")
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def main() -> None:
+    sys.addaudithook(_watch)
+    cases = {}
+    for module in sorted(HERE.glob("cases_*.py")):
+        cases.update(importlib.import_module(module.stem).CASES)
+    with tempfile.TemporaryDirectory() as name:
+        _warm_up(Path(name))
+        gc.freeze()
+        print("ready", flush=True)
+        for line in sys.stdin:
+            print(json.dumps(_run(cases[line.strip()], Path(name))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

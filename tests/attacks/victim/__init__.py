@@ -1,0 +1,1 @@
+"""A program's own package, already imported when the hostile file comes. Whatever runs, rings."""
