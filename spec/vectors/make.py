@@ -153,7 +153,7 @@ def root_tensor() -> bytes:
 
 @accept
 def root_module() -> bytes:
-    module = Typed("module", 1, {"class": "torch.nn.modules.activation:ReLU", "training": True})
+    module = Typed("module", 1, {"class": "torch.nn:ReLU", "training": True})
     return native(Ref(0), [module])
 
 
@@ -330,7 +330,7 @@ def keys() -> bytes:
         Seq("frozenset", (Ref(3), "a")),
         Seq("tuple", ()),
         Typed("torch.dtype", 1, {"name": "float32"}),
-        Typed("module", 1, {"class": "torch.nn.modules.activation:ReLU", "training": False}),
+        Typed("module", 1, {"class": "torch.nn:ReLU", "training": False}),
     ]
     return native(Ref(0), nodes, tensors)
 
@@ -399,7 +399,7 @@ def module_tree() -> bytes:
     own = tensors.of(weight, flags=trainable)
     bias = tensors.add("encoder.bias", "float32", (2,), flags=trainable)
     extra = tensors.add("_extra_state", "uint8", (2,))
-    linear = "torch.nn.modules.linear:Linear"
+    linear = "torch.nn:Linear"
     net = {"class": "models:Net", "training": False, "parameters": Ref(1), "buffers": Ref(2)}
     net |= {"non_persistent": Ref(3), "modules": Ref(4), "attributes": Ref(8)}
     nodes = [
@@ -427,13 +427,13 @@ def optimizer() -> bytes:
     average = tensors.add("optimizer.state.0.exp_avg", "float32", (2,))
     nodes = [
         mapping({"model": Ref(1), "optimizer": Ref(3), "epoch": 3}),
-        Typed("module", 1, {"class": "torch.nn.modules.linear:Linear", "training": True, "parameters": Ref(2)}),
+        Typed("module", 1, {"class": "torch.nn:Linear", "training": True, "parameters": Ref(2)}),
         mapping({"weight": weight}),
         Typed(
             "optimizer",
             1,
             {
-                "class": "torch.optim.adamw:AdamW",
+                "class": "torch.optim:AdamW",
                 "defaults": Ref(4),
                 "state": Ref(6),
                 "param_groups": Ref(8),

@@ -29,7 +29,7 @@ class Case:
         poke: whether the object is shown, compared, copied, pickled and called afterwards.
         seconds: most time that a verb may take.
         mib: most memory that a verb may take.
-        may_ring: code of the victim that may run in this case.
+        may_ring: code of the victim that may run when the object is touched; none may while it is loaded.
     """
 
     name: str

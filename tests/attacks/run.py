@@ -55,7 +55,7 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
 
     global _armed, _allowed
     _allowed = (path,)
-    alarm.armed = True
+    target = case.target() if case.target else nets.Net()
 
     def opened(verb: str) -> Any:
         if verb == "inspect":
@@ -68,14 +68,13 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             return torchkeep.load(path, **case.load)
         if verb == "skeleton":
             return torchkeep.load(path, **{**case.load, "route": "skeleton", "allow": {"hooks", "changed"}})
-        target = case.target() if case.target else nets.Net()
         torchkeep.load_into(target, path, **case.into)
         return target
 
     for verb in case.verbs:
         tell(f"@{verb}")
         obj, error = None, None
-        _armed = True
+        _armed = alarm.armed = True
         began = time.monotonic()
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -85,6 +84,9 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
                 error = raised
         took = time.monotonic() - began
         _armed = False
+        for what in alarm.rang:
+            tell(f"{verb}: rang {what}")
+        alarm.rang.clear()
         if error is not None and not isinstance(error, torchkeep.TorchkeepError):
             last = traceback.extract_tb(error.__traceback__)[-1]
             tell(f"{verb}: untyped {type(error).__name__}: {str(error)[:200]} ({Path(last.filename).name}:{last.lineno})")
@@ -118,7 +120,7 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             tell(f"{verb}: ran {what}")
         for what in alarm.rang:
             if what not in case.may_ring:
-                tell(f"{verb}: rang {what}")
+                tell(f"{verb}: rang {what} afterwards")
         _seen.clear()
         alarm.rang.clear()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - _START_KIB
@@ -180,6 +182,7 @@ def _warm_up(directory: Path) -> None:
             torchkeep.load(directory / "bad")
         except torchkeep.TorchkeepError as error:
             "".join(traceback.format_exception(error))
+    "\u202e".encode("unicode_escape")
     torch.ones(3).requires_grad_().sum().backward()
     gc.collect()
 

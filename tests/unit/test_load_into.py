@@ -451,7 +451,7 @@ def test_assign_keeps_ties(saved: Saved, names: tuple[str, ...]) -> None:
     with torch.device("meta"):
         target = Tied()
     weight = torch.randn(5, 3)
-    report = torchkeep.load_into(target, saved({name: weight for name in names}), assign=True)
+    report = torchkeep.load_into(target, saved(dict.fromkeys(names, weight)), assign=True)
     assert target.embed.weight is target.head.weight
     assert torch.equal(target.head.weight, weight)
     assert report.coverage == 1.0
