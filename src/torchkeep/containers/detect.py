@@ -82,7 +82,7 @@ def _read_safetensors(source: Source, limits: Limits) -> Contents:
         native.check_digest(raw)
     header = safetensors.parse(raw, file_nbytes=source.nbytes, limits=limits)
     metadata = header.metadata or {}
-    if native.is_native(raw) or any(key.startswith("torchkeep") for key in metadata):
+    if native.is_native(raw) or any(key in native.KEYS[::2] for key in metadata):
         if not native.is_native(raw):
             raise FormatError("the header was torchkeep's and no longer begins as one", clause="N-1")
         return Contents("torchkeep", *native.read(header, limits=limits), {})

@@ -28,7 +28,7 @@ PREFIX = b'{"__metadata__":{"torchkeep.digests":"'
 
 DIGEST_NDIGITS = 16
 _DIGEST_AT = safetensors.LENGTH_NBYTES + len(PREFIX)
-_KEYS = ["torchkeep.digests", "format", "torchkeep"]
+KEYS = ["torchkeep.digests", "format", "torchkeep"]
 
 _encoder = msgspec.json.Encoder()
 
@@ -147,8 +147,8 @@ def read(header: safetensors.Header, *, limits: Limits = LIMITS) -> tuple[Docume
             Document breaks a clause of its own.
     """
     metadata = header.metadata or {}
-    if list(metadata) != _KEYS or metadata["format"] != "pt":
-        raise FormatError(f"__metadata__ has the keys {sorted(metadata)}, not {_KEYS}", clause="N-1")
+    if list(metadata) != KEYS or metadata["format"] != "pt":
+        raise FormatError(f"__metadata__ has the keys {sorted(metadata)}, not {KEYS}", clause="N-1")
     digests = _digests(metadata["torchkeep.digests"], len(header.spans))
     if _framed(_encoder.encode({"__metadata__": metadata, **header.entries})) != header.raw:
         raise FormatError("the header is not in canonical form", clause="N-4")

@@ -16,6 +16,7 @@ from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME
 from .find import find as find
 from .findings import Finding as Finding
 from .kinds import KINDS as KINDS
+from .kinds import MAX_KEY_WEIGHT as MAX_KEY_WEIGHT
 from .kinds import MODULE_INTERNALS as MODULE_INTERNALS
 from .model import FORMAT_VERSION as FORMAT_VERSION
 from .model import ROLES as ROLES

@@ -7,15 +7,16 @@ says only the rule.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 
 from ..errors import FormatError, LimitError, VersionError
 from ..limits import LIMITS, Limits
 from .dtypes import ITEMSIZE
-from .kinds import KINDS, MODULE_INTERNALS, hashable
+from .kinds import KINDS, MAX_KEY_WEIGHT, MODULE_INTERNALS, OWN_MAPS, key_weights
 from .model import Document
-from .nodes import Map, Ref, Scalar, Seq, TensorRef, Typed, Value
-from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable
+from .nodes import Map, Ref, Scalar, Seq, TensorRef, Typed, Value, children
+from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
 
 _MAX_INDEX = 2**62
 _FLOATING = frozenset(name for name in ITEMSIZE if name.startswith(("float", "bfloat", "complex")))
@@ -31,19 +32,40 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
     """
     _check_references(document)
     _check_table(document.tensors, limits)
+    _check_classes(document)
+    owned = _owned_once(document)
+    weights = key_weights(document)
     for position, node in enumerate(document.nodes):
         try:
             if isinstance(node, Typed):
-                _check_typed(document, node)
+                _check_typed(document, node, owned)
             elif isinstance(node, Map):
-                _check_keys(document, node.keys)
+                _check_keys(node.keys, weights)
             elif isinstance(node, Seq) and node.kind in ("set", "frozenset"):
-                _check_keys(document, node.items)
+                _check_keys(node.items, weights)
         except FormatError as error:
             error.message += f", in node {position} of the document"
             raise
     for value in document.tensors.attributes.values():
+        if not isinstance(document.node(value), Map):
+            raise FormatError("the attributes of a tensor are no map", clause="A-1")
         _check_attribute_names(document, value)
+
+
+def _check_classes(document: Document) -> None:
+    """D-9: versions of classes are counted from 1."""
+    for name, info in document.classes.items():
+        if not 1 <= info.version < 2**31:
+            raise FormatError(f"version {info.version} of class {name!r}", clause="D-9")
+
+
+def _owned_once(document: Document) -> frozenset[int]:
+    """Nodes that exactly one reference points at."""
+    counts = Counter(child.index for node in document.nodes for child in children(node) if isinstance(child, Ref))
+    counts.update(value.index for value in document.tensors.attributes.values() if isinstance(value, Ref))
+    if isinstance(document.root, Ref):
+        counts[document.root.index] += 1
+    return frozenset(position for position, count in counts.items() if count == 1)
 
 
 def _check_references(document: Document) -> None:
@@ -62,39 +84,66 @@ def _check_table(table: TensorTable, limits: Limits) -> None:
         raise FormatError("the columns of the tensor table differ in length", clause="D-5")
     if max(count, stored_count) > limits.tensors:
         raise LimitError(f"{count} tensors, and the limit is {limits.tensors}")
-    if set(table.stored) != set(range(stored_count)):
+    for sparse, length in ((table.strides, stored_count), (table.views, count), (table.lazy, count)):
+        _check_rows(sparse, length)
+    _check_rows(table.attributes, count)
+    _check_stored(table, limits)
+    for row, view in table.views.items():
+        _check_view(table, row, view, limits)
+    _check_bits(table)
+
+
+def _check_rows(sparse: Iterable[int], length: int) -> None:
+    if not all(0 <= row < length for row in sparse):
+        raise FormatError("the tensor table tells of a tensor that is not there", clause="D-4")
+
+
+def _check_stored(table: TensorTable, limits: Limits) -> None:
+    if set(table.stored) != set(range(len(table.names))):
         raise FormatError("a stored tensor belongs to no tensor", clause="D-8")
-    if len(set(table.names)) != stored_count:
+    if len(set(table.names)) != len(table.names):
         raise FormatError("two stored tensors have one name", clause="D-5")
     for dtype, shape in set(zip(table.dtypes, table.shapes, strict=True)):
         _check_geometry(dtype, shape, limits)
-    for i, strides in table.strides.items():
-        if not 0 <= i < stored_count or not is_dense(table.shapes[i], strides):
-            raise FormatError(f"strides {strides} of a stored tensor are not dense", clause="T-3")
-    for i, view in table.views.items():
-        if not 0 <= i < count:
-            raise FormatError("a view of a tensor that is not there", clause="D-4")
-        _check_geometry(view.dtype, view.shape, limits)
-        if len(view.strides) != len(view.shape) or not _plain_ints((*view.strides, view.offset)):
-            raise FormatError(f"strides {view.strides}, offset {view.offset} of a view", clause="T-4")
-        end = extent(view.shape, view.strides, view.offset) * ITEMSIZE[view.dtype]
-        if end > table.nbytes(table.stored[i]):
-            raise FormatError(
-                f"a view ends at byte {end} of {table.nbytes(table.stored[i])} in {table.name(i)!r}",
-                clause="T-4",
-            )
-    for i, bits in table.lazy.items():
-        if not 0 <= i < count or bits not in (1, 2, 3):
+    for stored, strides in table.strides.items():
+        shape = table.shapes[stored]
+        if not is_dense(shape, strides) or is_contiguous(shape, strides):
+            raise FormatError(f"strides {strides} of shape {shape} leave gaps, or need no mention", clause="T-3")
+
+
+def _check_view(table: TensorTable, row: int, view: View, limits: Limits) -> None:
+    _check_geometry(view.dtype, view.shape, limits)
+    if len(view.strides) != len(view.shape) or not _plain_ints((*view.strides, view.offset)):
+        raise FormatError(f"strides {view.strides}, offset {view.offset} of a view", clause="T-4")
+    if _is_whole(table, row, view):
+        raise FormatError("a view that is all of its stored tensor", clause="T-4")
+    end = extent(view.shape, view.strides, view.offset) * ITEMSIZE[view.dtype]
+    if end > table.nbytes(table.stored[row]):
+        have = table.nbytes(table.stored[row])
+        raise FormatError(f"a view of {table.name(row)!r} ends at byte {end} of {have}", clause="T-4")
+
+
+def _check_bits(table: TensorTable) -> None:
+    for row, bits in table.lazy.items():
+        if bits not in (1, 2, 3):
             raise FormatError("a lazy bit that is not CONJ or NEG", clause="T-5")
-        if table.dtype(i) not in _FLOATING or (bits & CONJ and not table.dtype(i).startswith("complex")):
-            raise FormatError(f"a lazy view of {table.dtype(i)}", clause="T-5")
+        if table.dtype(row) not in _FLOATING or (bits & CONJ and not table.dtype(row).startswith("complex")):
+            raise FormatError(f"a lazy view of {table.dtype(row)}", clause="T-5")
     if not set(table.flags) <= {0, 1, PARAMETER, PARAMETER | REQUIRES_GRAD}:
         raise FormatError("flags of a tensor are not 0 to 3", clause="T-6")
-    for i, flag in enumerate(table.flags):
-        if flag & REQUIRES_GRAD and table.dtype(i) not in _FLOATING:
-            raise FormatError(f"{table.dtype(i)} cannot require a gradient", clause="T-6")
-    if not all(0 <= i < count for i in table.attributes):
-        raise FormatError("attributes of a tensor that is not there", clause="D-4")
+    for row, flags in enumerate(table.flags):
+        if flags & REQUIRES_GRAD and table.dtype(row) not in _FLOATING:
+            raise FormatError(f"{table.dtype(row)} cannot require a gradient", clause="T-6")
+
+
+def _is_whole(table: TensorTable, row: int, view: View) -> bool:
+    """Whether a view says no more than its stored tensor does."""
+    stored = table.stored[row]
+    shape = table.shapes[stored]
+    if view.dtype != table.dtypes[stored] or view.shape != shape or view.offset:
+        return False
+    strides = table.strides.get(stored)
+    return view.strides == strides if strides else is_contiguous(shape, view.strides)
 
 
 def _plain_ints(values: Iterable[object]) -> bool:
@@ -117,6 +166,19 @@ def extent(shape: Shape, strides: Shape, offset: int) -> int:
     return offset + 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
 
 
+def is_contiguous(shape: Shape, strides: Shape) -> bool:
+    """Whether the strides are those of row-major order; where a size is 1, or one is 0, they mean nothing."""
+    if 0 in shape:
+        return True
+    expected = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
+
+
 def is_dense(shape: Shape, strides: Shape) -> bool:
     """Whether the strides place the elements without gap or overlap, in any order of dimensions."""
     if len(shape) != len(strides) or not _plain_ints(strides):
@@ -134,7 +196,7 @@ def is_dense(shape: Shape, strides: Shape) -> bool:
 # --- nodes ------------------------------------------------------------------------------------------
 
 
-def _check_typed(document: Document, node: Typed) -> None:
+def _check_typed(document: Document, node: Typed, owned: frozenset[int]) -> None:
     kind = KINDS.get(node.kind)
     if kind is None or node.version > kind.version:
         raise VersionError(
@@ -148,12 +210,18 @@ def _check_typed(document: Document, node: Typed) -> None:
     if list(node.fields) != expected:
         raise FormatError(f"{node.kind!r} has fields {list(node.fields)}, not {expected}", clause="K-2")
     for name, value in node.fields.items():
+        if name in OWN_MAPS and isinstance(document.node(value), Map) and _index(value) not in owned:
+            raise FormatError(f"the map in field {name!r} of {node.kind!r} is shared", clause="K-4")
         if not kind.fields[name](document, value):
             raise FormatError(f"field {name!r} of {node.kind!r} is not of its type", clause="K-3")
     if node.kind == "module":
         _check_module(document, node)
     elif "attributes" in node.fields:
         _check_attribute_names(document, node.fields["attributes"])
+
+
+def _index(value: Value) -> int:
+    return value.index if isinstance(value, Ref) else -1
 
 
 def _check_module(document: Document, node: Typed) -> None:
@@ -164,8 +232,9 @@ def _check_module(document: Document, node: Typed) -> None:
             if name in seen or name in MODULE_INTERNALS or name == "" or (field != "attributes" and "." in str(name)):
                 raise FormatError(f"a module cannot have {name!r} among its {field}", clause="M-1")
             seen.add(name)
-    if not set(document.texts(node.fields.get("non_persistent"))) <= set(document.entries(node.fields.get("buffers"))):
-        raise FormatError("a non-persistent buffer that is no buffer", clause="M-2")
+    hidden = document.texts(node.fields.get("non_persistent"))
+    if list(hidden) != sorted(set(hidden)) or not document.named(node.fields.get("buffers")).keys() >= set(hidden):
+        raise FormatError("non-persistent names are not names of buffers, sorted, each once", clause="M-2")
     _check_attribute_names(document, node.fields.get("attributes"))
 
 
@@ -176,11 +245,16 @@ def _check_attribute_names(document: Document, value: Value) -> None:
             raise FormatError(f"{name!r} cannot be an attribute", clause="A-1")
 
 
-def _check_keys(document: Document, keys: tuple[Value, ...]) -> None:
-    """V-2: keys and set elements are immutable. V-3: no key twice, as Python compares them."""
+def _check_keys(keys: tuple[Value, ...], weights: dict[int, int]) -> None:
+    """V-2: keys and set elements are immutable and of bounded size. V-3: no key twice, as Python compares them."""
+    for key in keys:
+        if isinstance(key, Ref) and weights.get(key.index, MAX_KEY_WEIGHT + 1) > MAX_KEY_WEIGHT:
+            raise FormatError("a key that can change, or is too large", clause="V-2")
     plain = [key for key in keys if isinstance(key, Scalar | TensorRef)]
+    if len(plain) - len(set(map(hash, plain))) > _MAX_COLLISIONS:
+        raise LimitError(f"more than {_MAX_COLLISIONS} keys of a map have equal hashes")
     if len(set(plain)) != len(plain):
         raise FormatError("a key stands twice", clause="V-3")
-    for key in keys:
-        if isinstance(key, Ref) and not hashable(document, key):
-            raise FormatError("a key that can change", clause="V-2")
+
+
+_MAX_COLLISIONS = 64

@@ -128,23 +128,44 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def hashable(document: Document, value: Value) -> bool:
-    """Whether `value` can be a dict key or a set element: immutable all the way down.
+OWN_MAPS = frozenset({"items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state"})
+"""Fields whose map is part of the object rather than an object of its own: nothing else refers to it."""
 
-    Modules, tensors and other objects with identity hash by identity, so tensors and modules count.
+MAX_KEY_WEIGHT = 1000
+"""Most scalars in a dict key or a set element, each counted as often as hashing it would meet it."""
+
+
+def key_weights(document: Document) -> dict[int, int]:
+    """For each node that can be a key, how many values hashing it meets; what can change is absent.
+
+    Tuples and frozensets count their elements; tensors, modules and other objects hash by identity. A node on
+    a cycle is absent. One pass from the leaves, whatever the sharing and depth.
     """
-    stack, seen = [value], set()
-    while stack:
-        current = stack.pop()
-        if not isinstance(current, Ref) or current.index in seen:
-            continue
-        seen.add(current.index)
-        node = document.nodes[current.index]
+    weights: dict[int, int] = {}
+    waiting: dict[int, int] = {}
+    holders: dict[int, list[int]] = {}
+    ready: list[int] = []
+    for position, node in enumerate(document.nodes):
         if isinstance(node, Seq) and node.kind in ("tuple", "frozenset"):
-            stack.extend(node.items)
-        elif not (isinstance(node, Typed) and node.kind in _HASHABLE_KINDS):
-            return False
-    return True
+            inner = [item.index for item in node.items if isinstance(item, Ref)]
+            waiting[position] = len(inner)
+            for child in inner:
+                holders.setdefault(child, []).append(position)
+            if not inner:
+                ready.append(position)
+        elif isinstance(node, Typed) and node.kind in _HASHABLE_KINDS:
+            ready.append(position)
+    while ready:
+        position = ready.pop()
+        node = document.nodes[position]
+        items = node.items if isinstance(node, Seq) else ()
+        weight = 1 + sum(weights[item.index] if isinstance(item, Ref) else 1 for item in items)
+        weights[position] = min(weight, MAX_KEY_WEIGHT + 1)
+        for holder in holders.get(position, ()):
+            waiting[holder] -= 1
+            if not waiting[holder]:
+                ready.append(holder)
+    return weights
 
 
 _HASHABLE_KINDS = frozenset(

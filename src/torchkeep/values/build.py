@@ -58,6 +58,7 @@ class _Builder:
     tensors: Mapping[int, torch.Tensor]
     audit: Audit
     made: dict[int, Any] = field(default_factory=dict)
+    finished: set[int] = field(default_factory=set)
 
     def build(self, start: Value) -> Any:
         document = self.document
@@ -85,9 +86,11 @@ class _Builder:
                 self.made[position] = shell
             stack.append((value, True))
             stack.extend((child, False) for child in reversed(children(node)) if type(child) is Ref or attributed)
-        for position in late:
-            if not self._finish(position):
-                raise FormatError(f"node {position} of the document holds itself", clause="V-4")
+        while late:
+            still = [position for position in late if not self._finish(position)]
+            if len(still) == len(late):
+                raise FormatError(f"node {still[0]} of the document holds itself", clause="V-4")
+            late = still
         return self._value(start)
 
     def _set_attributes(self, row: int, stack: list[tuple[TensorRef | Ref, bool]], leaving: bool) -> None:
@@ -127,8 +130,10 @@ class _Builder:
     def _finish(self, position: int) -> bool:
         """Fill or make the object of a node; False where a child is not there yet."""
         node = self.document.nodes[position]
-        if any(isinstance(child, Ref) and child.index not in self.made for child in children(node)):
-            return False
+        ready = self.finished if isinstance(node, Typed) else self.made
+        for child in children(node):
+            if isinstance(child, Ref) and child.index not in (ready if self._is_own(child) else self.made):
+                return False
         shell = self.made.get(position, _MISSING)
         try:
             if isinstance(node, Map):
@@ -150,7 +155,12 @@ class _Builder:
             raise LoadError(
                 f"{what} could not be put together: {type(error).__name__}: {error}. Nothing was loaded."
             ) from error
+        self.finished.add(position)
         return True
+
+    def _is_own(self, child: Ref) -> bool:
+        """Whether a field of an object is a dict, whose contents the object takes over: it has to be complete."""
+        return isinstance(self.document.nodes[child.index], Map)
 
     def _finish_sequence(self, node: Seq, position: int, shell: Any) -> None:
         items = [self._value(item) for item in node.items]
@@ -280,6 +290,13 @@ def _bytes(fields: dict[str, Any]) -> bytes:
     return bytes(buffer_of(tensor))
 
 
+def _str(fields: dict[str, Any]) -> str:
+    try:
+        return _bytes(fields).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"a long text is not UTF-8: {error}", clause="V-5") from error
+
+
 def _method(fields: dict[str, Any]) -> Any:
     owner, name = fields["self"], fields["name"]
     if isinstance(owner, Skeleton):
@@ -301,7 +318,7 @@ _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "torch.dtype": _dtype,
     "torch.device": lambda fields: torch.device(fields["name"]),
     "bytes": _bytes,
-    "str": lambda fields: _bytes(fields).decode("utf-8", "surrogatepass"),
+    "str": _str,
     "method": _method,
     "partial": _partial,
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..document import MAX_KEY_WEIGHT
 from . import torch_table
 from .encode import (
     Codec,
@@ -56,8 +57,12 @@ def _named(obj: Named, context: Context) -> Parts:
 def _require_key(key: Any, context: Context) -> None:
     """Keys and set elements: immutable values, and tensors, which hash by identity."""
     pending = [key]
+    weight = 0
     while pending:
         current = pending.pop()
+        weight += 1
+        if weight > MAX_KEY_WEIGHT:
+            raise context.unsaveable(key, f"has more than {MAX_KEY_WEIGHT} parts, too many for a key")
         if type(current) in (tuple, frozenset):
             pending.extend(current)
         elif not isinstance(current, _KEY_TYPES) or type(current) not in _KEY_TYPES:
