@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import containers, document, storage
-from .errors import DestinationError, TorchkeepWarning
+from .errors import DestinationError, TorchkeepWarning, printable
 from .report import FileReport, LoadReport, ObjectReport, SaveReport, describe
 
 if TYPE_CHECKING:
@@ -344,4 +344,4 @@ def _allowed(allow: Iterable[str], known: set[str]) -> frozenset[str]:
 
 def _warn(findings: Iterable[document.Finding]) -> None:
     for finding in findings:
-        warnings.warn(str(finding), TorchkeepWarning, stacklevel=3)
+        warnings.warn(printable(str(finding)), TorchkeepWarning, stacklevel=3)

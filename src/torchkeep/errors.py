@@ -28,6 +28,18 @@ Codes are stable: a program may test `error.code`, and a text search finds them 
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """Text on one line, without characters that a terminal would act on: control, bidirectional, surrogates."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same for text of several lines."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
 class TorchkeepError(Exception):
     """Base of everything torchkeep raises on purpose.
 
@@ -43,7 +55,7 @@ class TorchkeepError(Exception):
         self.message = message
 
     def __str__(self) -> str:
-        return f"[{self.code}] {self.message}"
+        return f"[{self.code}] {printable_lines(self.message)}"
 
 
 class SaveError(TorchkeepError):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-VERBS = ("inspect", "load", "skeleton", "into")
+VERBS = ("inspect", "json", "load", "skeleton", "into")
 
 
 @dataclass(eq=False)

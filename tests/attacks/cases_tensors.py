@@ -179,8 +179,7 @@ add("alias/a row twice in a module", lambda: (lambda p: file(module("victim.nets
 
 
 def _sparse(path: Path, nbytes: int) -> None:
-    made = doc([T(S("t", "uint8", (nbytes,)))])
-    text = native(made, file_nbytes=0, data={0: b""})
+    text = native(doc([T(S("t", "uint8", (nbytes,)))]), data={0: b""})
     with path.open("wb") as file:
         file.write(text)
         os.ftruncate(file.fileno(), len(text) + nbytes)

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the verb raised (its message stands on standard error), 2
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..api import inspect
-from ..errors import TorchkeepError
+from ..errors import TorchkeepError, printable_lines
 
 _LINES = 200
 
@@ -34,13 +35,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = json.dumps(report.to_dict(), indent=2)
         else:
             text = report.text(limit=None if options.all else _LINES)
+    except TorchkeepError as error:
+        print(f"{type(error).__name__}[{error.code}]: {printable_lines(error.message)}", file=sys.stderr)
+        return 1
+    return _print(text)
+
+
+def _print(text: str) -> int:
+    """Write to standard output, in whatever encoding it has; the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
         print(text)
         sys.stdout.flush()
-    except TorchkeepError as error:
-        print(f"{type(error).__name__}[{error.code}]: {error.message}", file=sys.stderr)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more fails at exit
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe, such as `head`, has seen enough
+            return 0
+        print(f"standard output: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -91,7 +91,7 @@ def _read_safetensors(source: Source, limits: Limits) -> Contents:
 
 def name_other(head: bytes) -> str | None:
     """The format that the first 512 bytes belong to, if it is a known one."""
-    if head.startswith(b"PK\x03\x04") and b"data.pkl" in head[:120]:
+    if head.startswith(b"PK\x03\x04") and b"data.pkl" in head:
         return "a torch.save file (zip, torch 1.6 or later)"
     if head.startswith(b"\x80") and _TORCH_LEGACY in head[:32]:
         return "a torch.save file (before torch 1.6)"

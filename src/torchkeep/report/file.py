@@ -7,7 +7,21 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ..document import Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, items_of
+from ..document import (
+    Document,
+    Finding,
+    Map,
+    Opaque,
+    Ref,
+    Seq,
+    TensorRef,
+    Typed,
+    Value,
+    items_of,
+    parts_with_weights,
+    state_dict_of,
+)
+from ..errors import printable
 from .reports import Need, Route, TensorInfo, size
 
 _TEXT_LENGTH = 60
@@ -57,7 +71,7 @@ class FileReport:
         Args:
             limit: most lines; None for all. A last line says that there are more.
         """
-        lines = list(islice(tree_lines(self._document), None if limit is None else limit + 1))
+        lines = [printable(line) for line in islice(tree_lines(self._document), None if limit is None else limit + 1)]
         if limit is not None and len(lines) > limit:
             lines[limit:] = [f"... more than {limit} lines"]
         return lines
@@ -84,7 +98,7 @@ class FileReport:
         if self.findings:
             lines.append("findings")
             lines += [f"  {finding.severity}: {printable(str(finding))}" for finding in self.findings]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data, for JSON."""
@@ -132,7 +146,7 @@ def describe(document: Document, *, path: str, kind: str, nbytes: int, metadata:
 
 def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[Route]:
     quoted = repr(path)
-    foreign = [need for need in needs if not need.name.startswith("torch")]
+    foreign = [need for need in needs if need.name.partition(":")[0].partition(".")[0] != "torch"]
     hooked = any(isinstance(node, Typed) and "hooks" in node.fields for node in document.nodes)
     lacks = [
         f"{need.name}: import it first, or classes={{{need.name!r}: {need.name.rpartition(':')[2].rpartition('.')[2]}}}"
@@ -143,10 +157,22 @@ def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[
     arguments = ", classes={...}" if foreign else ""
     arguments += ', allow={"hooks"}' if hooked else ""
     yield Route("structure", not lacks, tuple(lacks), f"torchkeep.load({quoted}{arguments})")
-    if document.tensors.names:
-        yield Route("weights", True, (), f"torchkeep.load_into(model, {quoted})")
+    yield from _weights_route(document, quoted)
     if any(need.role == "module" for need in needs):
         yield Route("skeleton", True, (), f"torchkeep.load({quoted}, route='skeleton')")
+
+
+def _weights_route(document: Document, quoted: str) -> Iterator[Route]:
+    """Where `load_into` finds weights, if it does."""
+    if state_dict_of(document, document.root):
+        yield Route("weights", True, (), f"torchkeep.load_into(model, {quoted})")
+        return
+    parts = [key for key, _ in parts_with_weights(document, document.root)]
+    if len(parts) == 1:
+        yield Route("weights", True, (), f"torchkeep.load_into(model, {quoted})")
+    elif parts:
+        choice = (f"which part: key={', '.join(map(repr, parts))}",)
+        yield Route("weights", False, choice, f"torchkeep.load_into(model, {quoted}, key={parts[0]!r})")
 
 
 def count_elements(document: Document) -> int:
@@ -304,10 +330,3 @@ def _is_small(document: Document, value: Value) -> bool:
     return (isinstance(node, Seq) and _short(document, node) is not None) or (
         isinstance(node, Typed) and node.kind in ("function", "class", "torch.dtype", "torch.device", "torch.Size")
     )
-
-
-def printable(text: str) -> str:
-    """Text with control, bidirectional and surrogate characters escaped, so that a terminal stays itself."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

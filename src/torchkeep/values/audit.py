@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..document import ROLES, Document, Finding, Opaque, Ref, TensorRef, Typed, Value, children
-from ..errors import ChangedClassError, LoadError, TrustError
+from ..errors import ChangedClassError, LoadError, TrustError, printable
 from . import sources, torch_table
 from .registry import Registration, class_name, registration
 from .trust import Closed, Opened, Resolver, last_name
@@ -247,8 +247,8 @@ def _names(document: Document, node: Typed) -> frozenset[str]:
 
 def _trust_message(path: str, refused: list[Closed]) -> str:
     lines = [f"{path}: {len(refused)} of the names that the file needs did not open. Nothing was loaded."]
-    width = max(len(closed.name) for closed in refused)
-    lines += [f"  {closed.name:{width}s}  {closed.role}: {closed.reason}" for closed in refused]
+    width = max(len(printable(closed.name)) for closed in refused)
+    lines += [f"  {printable(closed.name):{width}s}  {closed.role}: {printable(closed.reason)}" for closed in refused]
     lines.append("Routes to this file:")
     given = [closed for closed in refused if closed.way != "none"]
     if len(given) == len(refused):

@@ -1,0 +1,1008 @@
+"""What torchkeep says to people: what happened, where, what was left unchanged, and the next step.
+
+Every message that a person can meet is made here, by what a person would do to meet it.
+"""
+
+from __future__ import annotations
+
+import copy
+import errno
+import functools
+import json
+import os
+import pickle
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn, optim
+from xxhash import xxh3_64_intdigest
+
+import torchkeep
+from torchkeep import containers, errors, values
+from torchkeep.document import ClassInfo, Document, Map, Opaque, Ref, Seq, TensorTable, Typed
+from torchkeep.errors import TorchkeepError, TorchkeepWarning
+from torchkeep.limits import Limits
+from torchkeep.storage import Span, open_source
+from torchkeep.storage.failures import path_error
+from torchkeep.values import registry
+
+VECTORS = Path(__file__).parents[2] / "spec" / "vectors" / "reject"
+
+# The errors themselves
+
+CODES = {
+    "TorchkeepError": "TK",
+    "SaveError": "TK-SAVE",
+    "UnsaveableError": "TK-UNSAVEABLE",
+    "DestinationError": "TK-DEST",
+    "LoadError": "TK-LOAD",
+    "FormatError": "TK-FORMAT",
+    "DigestError": "TK-DIGEST",
+    "LimitError": "TK-LIMIT",
+    "VersionError": "TK-VERSION",
+    "OtherFormatError": "TK-OTHER",
+    "TrustError": "TK-TRUST",
+    "ChangedClassError": "TK-CHANGED",
+    "BindError": "TK-BIND",
+    "KeyMissingError": "TK-KEY",
+    "PartialLoadError": "TK-PARTIAL",
+    "PathError": "TK-IO",
+    "NotFoundError": "TK-NOT-FOUND",
+    "NotAFileError": "TK-NOT-A-FILE",
+    "AccessError": "TK-ACCESS",
+    "ExistsError": "TK-EXISTS",
+    "FullError": "TK-FULL",
+}
+"""Programs test these and people search for them: nothing here ever changes, and new ones are added."""
+
+BUILTINS: dict[str, type[Exception]] = {
+    "UnsaveableError": TypeError,
+    "DestinationError": ValueError,
+    "FormatError": ValueError,
+    "DigestError": ValueError,
+    "LimitError": ValueError,
+    "VersionError": ValueError,
+    "OtherFormatError": ValueError,
+    "BindError": ValueError,
+    "KeyMissingError": KeyError,
+    "PathError": OSError,
+    "NotFoundError": FileNotFoundError,
+    "NotAFileError": OSError,
+    "AccessError": PermissionError,
+    "ExistsError": FileExistsError,
+    "FullError": OSError,
+}
+
+
+def classes() -> list[type[TorchkeepError]]:
+    found = [TorchkeepError]
+    for cls in found:
+        found.extend(cls.__subclasses__())
+    return found
+
+
+def test_codes_are_unique_and_stable() -> None:
+    assert {cls.__name__: cls.code for cls in classes()} == CODES
+    assert len(set(CODES.values())) == len(CODES)
+
+
+def test_the_tree_is_drawn_as_it_is() -> None:
+    drawn = re.findall(r"(\w+)(?:\(\w+\))? +(TK-[A-Z-]+)", errors.__doc__ or "")
+    assert dict(drawn) == {name: code for name, code in CODES.items() if name != "TorchkeepError"}
+    for name, builtin in re.findall(r"(\w+)\((\w+)\)", errors.__doc__ or ""):
+        assert issubclass(getattr(errors, name), vars(__import__("builtins"))[builtin])
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_an_error_class(name: str) -> None:
+    cls = getattr(torchkeep, name)
+    assert cls.__module__ == "torchkeep"
+    assert issubclass(cls, BUILTINS.get(name, Exception))
+    assert cls.__doc__
+    error = cls("what, where, and what now")
+    assert str(error) == f"[{CODES[name]}] what, where, and what now"
+    assert error.message == "what, where, and what now"
+    assert str(error) in "".join(__import__("traceback").format_exception(error))
+
+
+def made(name: str) -> TorchkeepError:
+    cls = getattr(torchkeep, name)
+    if issubclass(cls, errors.PathError):
+        return cls("message", errno=errno.EIO, filename="file")
+    if issubclass(cls, errors.FormatError):
+        return cls("message", clause="H-1")
+    if cls is errors.PartialLoadError:
+        return cls("message", overwritten=("a", "b"))
+    return cls("message")
+
+
+@pytest.mark.parametrize("name", CODES)
+@pytest.mark.parametrize("how", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
+def test_an_error_can_be_copied_and_sent_to_another_process(name: str, how: Callable[[Any], Any]) -> None:
+    error = made(name)
+    error.message += ", in net.safetensors"  # as the detection of a format adds the path
+    other = how(error)
+    assert type(other) is type(error)
+    assert str(other) == str(error)
+    for attribute in ("message", "code", "clause", "overwritten", "errno", "filename"):
+        assert getattr(other, attribute, None) == getattr(error, attribute, None), attribute
+
+
+def test_the_clause_of_a_format_error_stands_in_its_message() -> None:
+    error = errors.FormatError("it is broken", clause="H-3")
+    assert (str(error), error.clause) == ("[TK-FORMAT] it is broken (clause H-3)", "H-3")
+    assert errors.FormatError("it is broken").clause == ""
+
+
+def test_a_partial_load_says_what_was_overwritten() -> None:
+    assert errors.PartialLoadError("m").overwritten == ()
+    assert errors.PartialLoadError("m", overwritten=("a",)).overwritten == ("a",)
+
+
+# Files that break their format: each vector of the standard
+
+
+@pytest.mark.parametrize("path", sorted(VECTORS.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_a_broken_file_is_named_with_its_clause(path: Path) -> None:
+    with pytest.raises(errors.LoadError) as caught:  # classes that nobody opens come first
+        torchkeep.load(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert re.match(r"\[TK-(FORMAT|DIGEST|LIMIT|VERSION|OTHER|TRUST)\] ", message)
+    if clause := getattr(caught.value, "clause", ""):
+        assert f"(clause {clause})" in message
+
+
+# All other messages: what is done, what is raised, and what it says
+
+UNCHANGED = r"[Nn]othing was (loaded|written|read)|not changed|as it was|file was only read|had been overwritten"
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.fc(x)
+        return out
+
+
+def net(**attributes: Any) -> Net:
+    module = Net()
+    vars(module).update(attributes)
+    return module
+
+
+class Reduces:
+    def __reduce__(self) -> Any:
+        return (Reduces, ())
+
+
+class Slots:
+    __slots__ = ("a",)
+
+
+class OddState:
+    def __getstate__(self) -> Any:
+        return (1, 2)
+
+
+class OddModule(nn.Module):
+    def __getstate__(self) -> Any:
+        return {"a": 1}
+
+
+class Plain:
+    def method(self) -> None: ...
+
+
+class Subclass(torch.Tensor):
+    pass
+
+
+class HasSetstate(nn.Module):
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(state)
+
+
+def free(x: Any) -> Any:
+    return x
+
+
+def file(at: Path) -> Path:
+    return at / "net.safetensors"
+
+
+def saved(at: Path, obj: Any) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TorchkeepWarning)
+        torchkeep.save(obj, file(at), durable=False)
+    return file(at)
+
+
+def written(at: Path, document: Document, data: list[bytes]) -> Path:
+    """A file of a Document that `save` would not write, sealed as a good one."""
+    layout = containers.layout(document)
+    contents = bytearray(layout.header([xxh3_64_intdigest(part) for part in data]).ljust(layout.nbytes, b"\0"))
+    for span, part in zip(layout.spans, data, strict=True):
+        contents[span.offset : span.offset + span.nbytes] = part
+    file(at).write_bytes(contents)
+    return file(at)
+
+
+def crafted(at: Path, obj: Any, change: Callable[[Document], object]) -> Path:
+    """The file of an object, changed where `save` gives no way to."""
+    encoded = values.encode(obj)
+    data = [bytes(part) for part in encoded.packed.buffers(range(len(encoded.document.tensors.names)))]
+    change(encoded.document)
+    return written(at, encoded.document, data)
+
+
+def renamed(old: str, new: str) -> Callable[[Document], None]:
+    """Another class or name in the nodes that have `old`."""
+
+    def change(document: Document) -> None:
+        for position, node in enumerate(document.nodes):
+            if isinstance(node, Typed):
+                fields = {key: new if value == old else value for key, value in node.fields.items()}
+                document.nodes[position] = Typed(node.kind, node.version, fields)
+        if old in document.classes:
+            document.classes[new] = document.classes.pop(old)
+
+    return change
+
+
+def damaged(path: Path, name: str) -> Path:
+    data = bytearray(path.read_bytes())
+    header_nbytes = int.from_bytes(data[:8], "little")
+    begin, _ = json.loads(data[8 : 8 + header_nbytes])[name]["data_offsets"]
+    data[8 + header_nbytes + begin] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+@contextmanager
+def registered(cls: type, **options: Any) -> Iterator[None]:
+    kept = dict(registry._by_class)
+    torchkeep.register(cls, **options)
+    try:
+        yield
+    finally:
+        registry._by_class.clear()
+        registry._by_class.update(kept)
+
+
+HERE = Net.__module__
+
+UNSAVEABLE: dict[str, tuple[Callable[[], Any], str]] = {
+    "lambda": (lambda: net(act=lambda x: x), r"^model\.act cannot be saved: .*lambda"),
+    "nested function": (lambda: {"f": [1, lambda: 1]}, r"^obj\['f'\]\[1\] cannot be saved: "),
+    "generator": (lambda: [(i for i in ())], r"^obj\[0\] cannot be saved: .*builtins\.generator has no codec"),
+    "lock": (lambda: net(lock=threading.Lock()), r"^model\.lock cannot be saved: .*_thread\.lock has no codec"),
+    "path": (lambda: {"p": Path("x")}, r"^obj\['p'\] cannot be saved: .*pathlib"),
+    "sparse": (lambda: {"t": torch.eye(2).to_sparse()}, r"^obj\['t'\] .* layout torch\.sparse_coo"),
+    "meta": (lambda: net(fc=nn.Linear(1, 1, device="meta")), r"meta device and has no values"),
+    "tensor subclass": (lambda: [torch.ones(1).as_subclass(Subclass)], r"of a tensor subclass"),
+    "__reduce__": (lambda: net(c=Reduces()), r"^model\.c .* has its own __reduce__"),
+    "__slots__": (lambda: net(c=Slots()), r"^model\.c .* not made of a __dict__ alone"),
+    "__getstate__": (lambda: net(c=OddState()), r"^model\.c .* a __getstate__ that gives a tuple"),
+    "module's __getstate__": (lambda: nn.Sequential(OddModule()), r"^model\.0 .* not give a module's state"),
+    "bound to no module": (lambda: {"m": Plain().method}, r"^obj\['m'\] .* bound to an object that is no module"),
+    "partial with attributes": (
+        lambda: {"p": (p := functools.partial(free), vars(p).update(a=1))[0]},
+        r"^obj\['p'\] .* partial with attributes",
+    ),
+    "a function of torch": (lambda: net(act=torch.hub.load), r"^model\.act .* closed table"),
+    "a function of Python": (lambda: net(act=os.system), r"^model\.act .* standard library"),
+    "a method that is hidden": (lambda: net(forward=free), r"^model\.forward .* hides the method 'forward'"),
+    "script": (lambda: {"m": torch.jit.script(nn.Linear(1, 1))}, r"^obj\['m'\] .* carries code of its own"),
+    "graph": (lambda: [torch.fx.symbolic_trace(Net())], r"^obj\[0\] .* carries code of its own"),
+    "a class of torch": (lambda: {"c": torch.fx.GraphModule}, r"^obj\['c'\] .* carries code of its own"),
+    "attribute's name": (lambda: net(__hash__=3), r"^model\.__hash__ .* dunder name"),
+    "attribute that is no name": (lambda: (m := net(), vars(m).update({3: 4}))[0], r"is no name of an attribute"),
+    "key": (lambda: {"a": {Plain(): 1}}, r"^obj\['a'\].* cannot be a dict key"),
+    "advice": (lambda: net(__call__=3), r"(?s)^(?!.*register\(int)"),  # which would change nothing
+    "deep": (lambda: {"a": [(1, {"b": net(x=[threading.Lock()])})]}, r"^obj\['a'\]\[0\]\[1\]\['b'\]\.x\[0\] "),
+}
+
+
+@pytest.mark.parametrize("name", UNSAVEABLE)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_cannot_be_saved_is_named_with_its_path(tmp_path: Path, name: str) -> None:
+    make, says = UNSAVEABLE[name]
+    with pytest.raises(errors.UnsaveableError) as caught:
+        torchkeep.save(make(), file(tmp_path))
+    assert re.search(says, caught.value.message), caught.value.message
+    assert "Nothing was written." in caught.value.message
+    assert not re.search(r"Nothing was written\.\s*$", caught.value.message), "no next step"
+    assert list(tmp_path.iterdir()) == []
+
+
+Do = Callable[[Path], object]
+
+MESSAGES: dict[str, tuple[type[TorchkeepError], Do, list[str]]] = {}
+"""By what happened: the error, how to meet it, and what it says besides the path and what is unchanged."""
+
+
+def message(kind: type[TorchkeepError], *says: str) -> Callable[[Do], Do]:
+    def add(do: Do) -> Do:
+        MESSAGES[do.__name__.replace("_", " ")] = (kind, do, list(says))
+        return do
+
+    return add
+
+
+# Saving
+
+
+@message(errors.DestinationError, r"model\.safetensors", r"torch\.save\(")
+def a_name_of_a_torch_file(at: Path) -> None:
+    torchkeep.save(1, at / "net.safetensors.pt")
+
+
+@message(errors.SaveError, r"readers accept 100", r"save in parts")
+def a_header_that_is_too_long(at: Path) -> None:
+    try:
+        containers.layout(values.encode({"a": 1}).document, limits=Limits(written_header_nbytes=100))
+    except errors.SaveError as error:
+        error.message += " net.safetensors"  # the layout knows no path
+        raise
+
+
+@message(errors.ExistsError, r"overwrite=True", r"Choose another name")
+def a_file_that_is_there(at: Path) -> None:
+    saved(at, 1)
+    torchkeep.save(2, file(at), overwrite=False)
+
+
+@message(errors.NotFoundError, r"Check the path")
+def a_directory_that_is_not_there(at: Path) -> None:
+    torchkeep.save(1, at / "absent" / "net.safetensors")
+
+
+@message(errors.NotAFileError, r"a directory", r"Name a regular file")
+def a_directory_in_the_place_of_the_file(at: Path) -> None:
+    file(at).mkdir()
+    torchkeep.save(1, file(at))
+
+
+@message(errors.PathError, r"A part of the path is a file")
+def a_file_in_the_place_of_the_directory(at: Path) -> None:
+    torchkeep.save(1, saved(at, 1) / "net.safetensors")
+
+
+@message(errors.PathError, r"NUL", r"Check the path")
+def a_nul_in_the_path_of_a_save(at: Path) -> None:
+    torchkeep.save(1, at / "\0net.safetensors")
+
+
+@message(errors.PathError, r"shorter name")
+def a_name_that_is_too_long(at: Path) -> None:
+    torchkeep.save(1, at / ("x" * 300 + "net.safetensors"))
+
+
+# Opening
+
+
+@message(errors.NotFoundError, r"cannot open", r"relative paths start at the working directory")
+def a_file_that_is_not_there(at: Path) -> None:
+    torchkeep.load(file(at))
+
+
+@message(errors.NotAFileError, r"is a directory", r"Name a regular file")
+def a_directory_to_load(at: Path) -> None:
+    file(at).mkdir()
+    torchkeep.load(file(at))
+
+
+@message(errors.PathError, r"NUL")
+def a_nul_in_the_path_of_a_load(at: Path) -> None:
+    torchkeep.load(at / "\0net.safetensors")
+
+
+@message(errors.PathError, r"circle")
+def a_link_to_itself(at: Path) -> None:
+    file(at).symlink_to(file(at))
+    torchkeep.load(file(at))
+
+
+@message(errors.OtherFormatError, r"0 bytes")
+def an_empty_file(at: Path) -> None:
+    file(at).touch()
+    torchkeep.load(file(at))
+
+
+@message(errors.OtherFormatError, r"a torch\.save file", r"reads safetensors files", r"nothing of the file was run")
+def a_torch_file(at: Path) -> None:
+    torch.save({}, file(at))
+    torchkeep.load(file(at))
+
+
+@message(errors.DigestError, r"header's bytes are not the bytes that were saved", r"Restore it from a copy")
+def a_header_that_is_damaged(at: Path) -> None:
+    data = bytearray(saved(at, {"a": 1}).read_bytes())
+    data[300] ^= 1
+    file(at).write_bytes(data)
+    torchkeep.load(file(at))
+
+
+@message(errors.DigestError, r"'fc\.bias' is damaged", r"copy or download it again")
+def a_tensor_that_is_damaged(at: Path) -> None:
+    torchkeep.load(damaged(saved(at, Net()), "fc.bias"))
+
+
+@message(errors.FormatError, r"cut short")
+def a_file_that_was_cut_short(at: Path) -> None:
+    file(at).write_bytes(saved(at, Net()).read_bytes()[:-1])
+    torchkeep.load(file(at))
+
+
+@message(errors.FormatError, r"truncated while reading", r"a copy that nothing writes to")
+def a_file_that_another_program_truncates(at: Path) -> None:
+    with open_source(saved(at, Net())) as source:
+        os.truncate(file(at), 100)
+        source.read(Span(0, source.nbytes))
+
+
+@message(errors.FormatError, r"is truncated: ", r"again")
+def a_span_that_the_file_does_not_have(at: Path) -> None:
+    with open_source(saved(at, Net())) as source:
+        source.check([(Span(0, 1 << 20), 0, "fc.weight")])
+
+
+@message(errors.LimitError, r"limit")
+def more_than_the_limits_allow(at: Path) -> None:
+    with open_source(saved(at, Net())) as source:
+        containers.read(source, limits=Limits(header_nbytes=10))
+
+
+@message(errors.LimitError, r"1")
+def more_tensors_than_the_limits_allow(at: Path) -> None:
+    with open_source(saved(at, Net())) as source:
+        containers.read(source, limits=Limits(tensors=1))
+
+
+# Loading
+
+
+@message(errors.KeyMissingError, r"\['a'\] has no part 'c'", r"there are 'b'")
+def a_part_that_is_not_there(at: Path) -> None:
+    torchkeep.load(saved(at, {"a": {"b": 1}}), key=("a", "c"))
+
+
+@message(errors.KeyMissingError, r"and 88 more")
+def a_part_of_many_that_is_not_there(at: Path) -> None:
+    torchkeep.load(saved(at, {str(i): i for i in range(100)}), key="x")
+
+
+@message(errors.KeyMissingError, r"no parts")
+def a_part_of_what_has_none(at: Path) -> None:
+    torchkeep.load(saved(at, 3), key="x")
+
+
+@message(
+    errors.TrustError,
+    r"gone\.models:Net ",
+    r"is not imported",
+    r"trust=\('gone',\)",
+    r"classes=\{'gone\.models:Net': Net\}",
+    r"torchkeep\.load_into\(model, ",
+    r"route='skeleton'",
+)
+def a_class_that_is_not_imported(at: Path) -> None:
+    torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "gone.models:Net")))
+
+
+@message(errors.TrustError, r"has no such name now", r"classes=\{")
+def a_class_that_was_renamed(at: Path) -> None:
+    torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", f"{HERE}:OldNet")))
+
+
+@message(errors.TrustError, r"torch\.hub:load", r"closed table", r"load_into|route")
+def a_function_of_torch_that_nothing_opens(at: Path) -> None:
+    torchkeep.load(crafted(at, net(act=free), renamed(f"{HERE}:free", "torch.hub:load")))
+
+
+@message(errors.TrustError, rf"{HERE}:free", r"function: (?!.*no class).*names? it", r"classes=\{")
+def a_function_that_nobody_named(at: Path) -> None:
+    torchkeep.load(saved(at, net(act=free)))
+
+
+@message(errors.TrustError, r"cannot be imported: ModuleNotFoundError")
+def a_trusted_package_that_is_not_there(at: Path) -> None:
+    torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "gone.models:Net")), trust="gone")
+
+
+@message(errors.TrustError, r"is not in safetensors\.torch")
+def a_trusted_package_without_the_class(at: Path) -> None:
+    torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "safetensors.torch:Net")), trust="safetensors")
+
+
+@message(errors.TrustError, r"standard library, which trust= never opens")
+def a_trusted_part_of_the_standard_library(at: Path) -> None:
+    torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "json:Net")), trust="json")
+
+
+@message(errors.TrustError, r"is no Module")
+def a_given_class_of_another_role(at: Path) -> None:
+    torchkeep.load(saved(at, Net()), classes={f"{HERE}:Net": Plain})
+
+
+@message(errors.TrustError, r"has its own __setstate__", r"classes=\[HasSetstate\]")
+def a_class_with_a_setstate_of_its_own(at: Path) -> None:
+    torchkeep.load(saved(at, HasSetstate()))
+
+
+@message(errors.TrustError, r"a method 'forward'", r"classes=\{")
+def a_method_as_a_value(at: Path) -> None:
+    inner = Net()
+    torchkeep.load(saved(at, {"m": inner, "f": inner.forward}))
+
+
+@message(errors.LoadError, r"had a forward hook", r'allow=\{"hooks"\}', r"register them again")
+def a_model_that_had_hooks(at: Path) -> None:
+    module = Net()
+    module.register_forward_hook(lambda *_: None)
+    torchkeep.load(saved(at, module))
+
+
+@message(errors.LoadError, r"would hide a method")
+def an_attribute_that_would_hide_a_method(at: Path) -> None:
+    def change(document: Document) -> None:
+        for position, node in enumerate(document.nodes):
+            if isinstance(node, Map) and "forwarded" in node.keys:
+                document.nodes[position] = Map(
+                    tuple("forward" if key == "forwarded" else key for key in node.keys), node.values
+                )
+
+    torchkeep.load(crafted(at, net(forwarded=free), change), classes=[free])
+
+
+@message(errors.LoadError, r"can be shown but not built")
+def a_node_that_can_only_be_described(at: Path) -> None:
+    document = Document(root=Ref(0), nodes=[Opaque("a call", {})], tensors=TensorTable(), environment={})
+    torchkeep.load(written(at, document, []))
+
+
+@message(errors.LoadError, r"has no dtype 'float3'")
+def a_dtype_that_this_torch_lacks(at: Path) -> None:
+    torchkeep.load(crafted(at, {"d": torch.float32}, renamed("float32", "float3")))
+
+
+@message(errors.LoadError, r"could not be put together: RuntimeError", r"device")
+def a_device_that_this_torch_does_not_know(at: Path) -> None:
+    torchkeep.load(crafted(at, {"d": torch.device("cpu")}, renamed("cpu", "abacus")))
+
+
+@message(errors.LoadError, r"could not be put together: ZeroDivisionError")
+def a_decoder_that_raises(at: Path) -> None:
+    with registered(Plain, encode=lambda obj: 1, decode=lambda state: 1 / 0):
+        torchkeep.load(saved(at, Plain()))
+
+
+@message(errors.LoadError, r"share the bytes of 'a'", r"Load without dtype=")
+def a_cast_of_shared_bytes(at: Path) -> None:
+    tensor = torch.ones(4)
+    torchkeep.load(saved(at, {"a": tensor, "b": tensor.view(torch.int32)}), dtype=torch.float64)
+
+
+@message(errors.FormatError, r"holds itself")
+def a_tuple_that_holds_itself(at: Path) -> None:
+    document = Document(root=Ref(0), nodes=[Seq("tuple", (Ref(0),))], tensors=TensorTable(), environment={})
+    torchkeep.load(written(at, document, []))
+
+
+@message(errors.ChangedClassError, r"saved at version 3", r"is at 1 here", r"Load it with the newer code")
+def a_class_of_a_newer_version(at: Path) -> None:
+    with registered(Net, version=3, migrations={1: free, 2: free}):
+        saved(at, Net())
+    torchkeep.load(file(at))
+
+
+@message(errors.ChangedClassError, r"no migration from \[2\]", r"torchkeep\.register\(Net, version=3, migrations=\{2: ")
+def a_migration_that_is_missing(at: Path) -> None:
+    saved(at, Net())
+    with registered(Net, version=3, migrations={1: free}):
+        torchkeep.load(file(at))
+
+
+@message(errors.LoadError, r"migration of .*Net from version 1 raised ZeroDivisionError")
+def a_migration_that_raises(at: Path) -> None:
+    saved(at, Net())
+    with registered(Net, version=2, migrations={1: lambda state: 1 / 0}):
+        torchkeep.load(file(at))
+
+
+@message(errors.ChangedClassError, r"__init__ now assigns fc", r"migrat", r"classes changed|changed since")
+def a_class_that_asks_for_more(at: Path) -> None:
+    def change(document: Document) -> None:
+        document.classes[f"{HERE}:Net"] = ClassInfo(version=1, digest="0" * 32, package=None)
+        renamed_modules = [i for i, node in enumerate(document.nodes) if isinstance(node, Map) and "fc" in node.keys]
+        for i in renamed_modules:
+            node = document.nodes[i]
+            assert isinstance(node, Map)
+            document.nodes[i] = Map(tuple("linear" if key == "fc" else key for key in node.keys), node.values)
+
+    torchkeep.load(crafted(at, Net(), change))
+
+
+# Loading into a target
+
+
+@message(
+    errors.BindError,
+    r"1 of 2 tensors",
+    r"model\['weight'\]",
+    r"file: shape \(3, 2\); target: shape \(2, 2\)",
+    r"allow=",
+)
+def a_target_of_another_shape(at: Path) -> None:
+    torchkeep.load_into(nn.Linear(2, 2), saved(at, {"weight": torch.ones(3, 2), "bias": torch.ones(2)}))
+
+
+@message(errors.BindError, r"and 30 more", r'allow=\{"missing"\} to load the other 1\b')
+def a_target_with_many_names_that_are_missing(at: Path) -> None:
+    target = nn.ParameterList([torch.ones(1) for _ in range(51)])
+    torchkeep.load_into(target, saved(at, {"0": torch.ones(1)}))
+
+
+@message(errors.BindError, r"no name matched", r"'a'", r"'weight'", r"rename=")
+def a_target_of_other_names(at: Path) -> None:
+    torchkeep.load_into(nn.Linear(2, 2), saved(at, {"a": torch.ones(1)}), strict=False)
+
+
+@message(errors.BindError, r"no tensor fits", r"key=|another part|Pass|Check|Choose|Give")
+def a_target_in_which_nothing_fits(at: Path) -> None:
+    torchkeep.load_into(nn.Linear(2, 2), saved(at, nn.Linear(3, 3)), allow="mismatched")
+
+
+@message(errors.BindError, r"begins no name", r"'weight', 'bias'", r"before a dot")
+def a_pair_that_fits_nothing(at: Path) -> None:
+    torchkeep.load_into(nn.Linear(2, 2), saved(at, nn.Linear(2, 2)), rename={"wait": "weight"})
+
+
+@message(errors.BindError, r"'a' and 'b'", r"both become 'c'", r"rename")
+def two_names_that_become_one(at: Path) -> None:
+    torchkeep.load_into(Net(), saved(at, {"a": torch.ones(1), "b": torch.ones(1)}), rename=[("a", "c"), ("b", "c")])
+
+
+@message(errors.BindError, r"in 2 places", r"key='a'  2 tensors", r"key='b'  2 tensors")
+def two_parts_with_weights(at: Path) -> None:
+    torchkeep.load_into(nn.Linear(2, 2), saved(at, {"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}))
+
+
+@message(errors.BindError, r"no module and no state_dict", r"key=|inspect")
+def a_file_without_weights(at: Path) -> None:
+    torchkeep.load_into(nn.Linear(2, 2), saved(at, {"epoch": 3}))
+
+
+@message(errors.BindError, r"no optimizer", r"key=|inspect")
+def a_file_without_an_optimizer(at: Path) -> None:
+    torchkeep.load_into(optim.SGD(nn.Linear(2, 2).parameters()), saved(at, {"epoch": 3}))
+
+
+@message(errors.BindError, r"2 optimizers", r"key='a', key='b'")
+def two_optimizers(at: Path) -> None:
+    one, two = (optim.SGD(nn.Linear(2, 2).parameters()) for _ in range(2))
+    torchkeep.load_into(optim.SGD(nn.Linear(2, 2).parameters()), saved(at, {"a": one, "b": two}))
+
+
+@message(errors.BindError, r"no part 'b'", r"it has 'a'")
+def a_dict_of_targets_with_a_part_that_the_file_lacks(at: Path) -> None:
+    torchkeep.load_into({"b": nn.Linear(2, 2)}, saved(at, {"a": nn.Linear(2, 2)}))
+
+
+@message(errors.BindError, r"'a' is neither a module nor a state_dict")
+def a_dict_of_targets_with_a_part_that_is_no_module(at: Path) -> None:
+    torchkeep.load_into({"a": nn.Linear(2, 2)}, saved(at, {"a": 3}))
+
+
+@message(errors.BindError, r"'a' is no optimizer")
+def a_dict_of_targets_with_a_part_that_is_no_optimizer(at: Path) -> None:
+    torchkeep.load_into({"a": optim.SGD(nn.Linear(2, 2).parameters())}, saved(at, {"a": 3}))
+
+
+@message(errors.BindError, r"optimizer\.param_groups", r"groups of \[2\] parameters", r"\[1\]")
+def an_optimizer_of_other_groups(at: Path) -> None:
+    path = saved(at, optim.SGD(nn.Linear(2, 2).parameters()))
+    torchkeep.load_into(optim.SGD([nn.Parameter(torch.ones(1))]), path)
+
+
+@message(errors.BindError, r"meta device", r"assign=True")
+def a_meta_target(at: Path) -> None:
+    torchkeep.load_into(nn.Linear(2, 2, device="meta"), saved(at, nn.Linear(2, 2)))
+
+
+@message(errors.BindError, r"Error\(s\) in loading state_dict|size mismatch", r"size mismatch for 0\.weight")
+def a_target_with_a_load_of_its_own(at: Path) -> None:
+    target = nn.Sequential(nn.Linear(2, 2))
+    target.register_load_state_dict_post_hook(lambda *_: None)
+    torchkeep.load_into(target, saved(at, nn.Sequential(nn.Linear(3, 3))))
+
+
+@message(
+    errors.PartialLoadError,
+    r"'fc\.bias' is damaged",
+    r"2 tensors of the target",
+    r"fc\.weight, fc\.bias",
+    r'verify="first"',
+)
+def a_late_error(at: Path) -> None:
+    torchkeep.load_into(Net(), damaged(saved(at, Net()), "fc.bias"))
+
+
+@message(errors.DigestError, r"'fc\.bias' is damaged", r"target was not changed")
+def bytes_that_are_found_bad_first(at: Path) -> None:
+    torchkeep.load_into(Net(), damaged(saved(at, Net()), "fc.bias"), verify="first")
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message(tmp_path: Path, name: str) -> None:
+    kind, do, says = MESSAGES[name]
+    with pytest.raises(kind) as caught:
+        do(tmp_path)
+    error = caught.value
+    assert type(error) is kind
+    text = str(error)
+    assert text.startswith(f"[{kind.code}] ")
+    for pattern in says:
+        assert re.search(pattern, text), f"{pattern} is not in: {text}"
+    assert "net.safetensors" in text or str(tmp_path) in text, f"the path is not in: {text}"
+    assert re.search(UNCHANGED, text), f"what was left unchanged is not in: {text}"
+    assert not re.search(r"\b1 (tensors|parts|bytes|optimizers|places)\b", text), f"one is not many: {text}"
+    assert not re.search(r"TensorRef|Ref\(|<[\w.]+ object at", text), f"what is inside is shown: {text}"
+    assert "  \n" not in text
+    assert ".." not in re.sub(r"\.\.\.", "", text)
+
+
+def test_every_kind_of_failure_of_a_file_system() -> None:
+    kinds = {
+        errno.ENOENT: "NotFoundError",
+        errno.EACCES: "AccessError",
+        errno.EPERM: "AccessError",
+        errno.EROFS: "AccessError",
+        errno.EEXIST: "ExistsError",
+        errno.EISDIR: "NotAFileError",
+        errno.ENXIO: "NotAFileError",
+        errno.ENOSPC: "FullError",
+        errno.EDQUOT: "FullError",
+        errno.EFBIG: "FullError",
+        errno.ENOTDIR: "PathError",
+        errno.ELOOP: "PathError",
+        errno.ENAMETOOLONG: "PathError",
+        errno.EINVAL: "PathError",
+        errno.EIO: "PathError",
+        errno.EMFILE: "PathError",
+    }
+    for number, name in kinds.items():
+        error = path_error(
+            OSError(number, os.strerror(number)), "net", doing="cannot read 'net'", unchanged="all is well"
+        )
+        assert type(error).__name__ == name
+        assert (error.errno, error.filename) == (number, "net")
+        begins = f"[{error.code}] cannot read 'net': {os.strerror(number)}; all is well. "
+        assert str(error).startswith(begins)
+        assert re.fullmatch(r"[A-Z][^.]*\.", str(error)[len(begins) :])
+
+
+# Wrong calls: Python's own errors, since the caller and not the file is wrong
+
+WRONG: dict[str, tuple[type[Exception], Callable[[Path], object], str]] = {
+    "mode": (ValueError, lambda p: torchkeep.load(p, mode="evil"), "'eval', 'train', 'saved' or None, not 'evil'"),  # type: ignore[arg-type]
+    "route": (ValueError, lambda p: torchkeep.load(p, route="way"), "route is .* not 'way'"),  # type: ignore[arg-type]
+    "allow of load": (ValueError, lambda p: torchkeep.load(p, allow="missing"), r"allow takes \['changed', 'hooks'\]"),
+    "allow of load_into": (
+        ValueError,
+        lambda p: torchkeep.load_into(Net(), p, allow={"hooks"}),
+        r"allow takes \['mismatched', 'missing', 'unexpected'\], not \['hooks'\]",
+    ),
+    "verify": (ValueError, lambda p: torchkeep.load_into(Net(), p, verify="no"), "verify is 'first' or None"),  # type: ignore[arg-type]
+    "dtype": (TypeError, lambda p: torchkeep.load(p, dtype=torch.int8), "floating-point dtype"),
+    "dtype by name": (TypeError, lambda p: torchkeep.load(p, dtype="float16"), "torch.bfloat16"),  # type: ignore[arg-type]
+    "device": (TypeError, lambda p: torchkeep.load(p, map_location={"cuda": "cpu"}), "nothing to map"),  # type: ignore[arg-type]
+    "two devices": (TypeError, lambda p: torchkeep.load(p, device="cpu", map_location="meta"), "two words for one"),
+    "classes": (TypeError, lambda p: torchkeep.load(p, classes=[3]), "3"),
+    "classes by name": (TypeError, lambda p: torchkeep.load(p, classes={"a:B": "C"}), "'C'"),
+    "trust": (ValueError, lambda p: torchkeep.load(p, trust=["a b"]), "trust takes 'package'"),
+    "target": (TypeError, lambda p: torchkeep.load_into(3, p), "a module, an optimizer, or a dict of these, not int"),
+    "part of a target": (
+        TypeError,
+        lambda p: torchkeep.load_into({"a": 3}, p),
+        "the target's 'a' is a int|'a' is an int",
+    ),
+    "path": (TypeError, lambda p: torchkeep.load(os.fsencode(p)), "path"),  # type: ignore[arg-type]
+    "path of save": (TypeError, lambda p: torchkeep.save(1, os.fsencode(p)), "path|bytes"),  # type: ignore[arg-type]
+    "register": (TypeError, lambda p: torchkeep.register(3), "takes a class"),  # type: ignore[arg-type]
+    "alias": (ValueError, lambda p: torchkeep.register(Net, aliases="Net"), "'module:name'"),
+    "encode alone": (TypeError, lambda p: torchkeep.register(Net, encode=free), "go together"),
+    "migrations": (TypeError, lambda p: torchkeep.register(Plain, version=2, migrations={1: free}), "nn.Module"),
+    "versions": (
+        ValueError,
+        lambda p: torchkeep.register(Net, version=2, migrations={2: free}),
+        "from 1 to version - 1",
+    ),
+    "report": (LookupError, lambda p: torchkeep.report_of(Net()), "Net was not returned by torchkeep.load"),
+    "attribute": (AttributeError, lambda p: torchkeep.nothing, "no attribute 'nothing'"),
+    "skeleton": (
+        RuntimeError,
+        lambda p: torchkeep.load(p, route="skeleton")(torch.ones(2)),
+        r"skeleton of a gone:Net.*classes=.*load_into",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_call(tmp_path: Path, name: str) -> None:
+    kind, do, says = WRONG[name]
+    path = crafted(tmp_path, Net(), renamed(f"{HERE}:Net", "gone:Net"))
+    with pytest.raises(kind, match=says) as caught:
+        do(path)
+    assert not isinstance(caught.value, TorchkeepError)
+
+
+def test_an_alias_that_belongs_to_another_class() -> None:
+    with registered(Net, aliases="old:Net"), pytest.raises(ValueError, match=f"belongs to {HERE}:Net"):
+        torchkeep.register(HasSetstate, aliases="old:Net")
+
+
+# Warnings and notes
+
+
+def test_warnings_point_at_the_caller(tmp_path: Path) -> None:
+    module = Net()
+    module.register_forward_hook(lambda *_: None)
+    for verb in (
+        lambda: torchkeep.save(module, file(tmp_path), durable=False),
+        lambda: torchkeep.load(file(tmp_path), allow="hooks"),
+        lambda: torchkeep.load_into(Net().double(), file(tmp_path)),
+    ):
+        with pytest.warns(TorchkeepWarning) as told:
+            verb()
+        assert [Path(each.filename).name for each in told] == ["test_messages.py"]
+
+
+def findings(do: Callable[[], Any]) -> list[str]:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        do()
+    assert all(each.category is TorchkeepWarning for each in told)
+    return [str(each.message) for each in told]
+
+
+def test_hooks_are_told_at_save(tmp_path: Path) -> None:
+    module = Net()
+    module.fc.register_forward_pre_hook(lambda *_: None)
+    module.fc.weight.register_hook(lambda *_: None)
+    optimizer = optim.SGD(module.parameters())
+    optimizer.register_step_post_hook(lambda *_: None)
+    told = findings(lambda: torchkeep.save({"m": module, "o": optimizer}, file(tmp_path), durable=False))
+    assert len(told) == 3
+    assert any(text.startswith("obj['m'].fc: a forward pre-hook cannot be saved") for text in told)
+    assert any('allow={"hooks"}' in text for text in told)
+    assert any(text.startswith("obj['m'].fc.weight: gradient hooks of a tensor are not saved") for text in told)
+    assert any(text.startswith("obj['o']: ") and "of an optimizer" in text for text in told)
+
+
+def test_hooks_are_told_at_load(tmp_path: Path) -> None:
+    module = Net()
+    module.register_forward_hook(lambda *_: None)
+    path = saved(tmp_path, module)
+    [told] = findings(lambda: torchkeep.load(path, allow="hooks"))
+    assert f"{HERE}:Net came back without its forward hook" in told
+
+
+def test_casts_are_told(tmp_path: Path) -> None:
+    path = saved(tmp_path, Net())
+    [told] = findings(lambda: torchkeep.load(path, dtype=torch.float64))
+    assert told == "2 tensors were cast: float32 to float64."
+    [told] = findings(lambda: torchkeep.load_into(Net().double(), path))
+    assert told == f"{path}: 2 tensors were cast to the target's dtype; the report names them."
+
+
+def test_losses_of_load_into_are_told(tmp_path: Path) -> None:
+    path = saved(
+        tmp_path, {"fc.weight": torch.ones(2, 2), "fc.bias": torch.ones(3), "a": torch.ones(1), "b": torch.ones(1)}
+    )
+    target = Net()
+    target.c, target.d = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+    told = findings(lambda: torchkeep.load_into(target, path, allow={"missing", "unexpected", "mismatched"}))
+    assert len(told) == 3
+    assert f"{path}: 2 tensors of the target were not in the file; the report names them." in told
+    assert f"{path}: 2 tensors of the file were not in the target; the report names them." in told
+    assert any("did not fit" in text for text in told)
+
+
+def test_one_is_not_many(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"fc.weight": torch.ones(2, 2), "fc.bias": torch.ones(3), "a": torch.ones(1)})
+    target = Net()
+    target.c = nn.Parameter(torch.ones(1))
+    told = findings(lambda: torchkeep.load_into(target, path, allow={"missing", "unexpected", "mismatched"}))
+    told += findings(lambda: torchkeep.load(saved(tmp_path, {"a": torch.ones(1)}), dtype=torch.float64))
+    assert len(told) == 4
+    assert not [text for text in told if re.search(r"\b1 tensors", text)]
+    assert "1 stored tensors" not in str(torchkeep.inspect(file(tmp_path)))
+
+
+def test_records_are_told(tmp_path: Path) -> None:
+    def act() -> Any:
+        obj = torchkeep.load(path)
+        assert isinstance(obj["c"], torchkeep.Record)
+        assert "Plain" in repr(obj["c"])
+
+    path = saved(tmp_path, {"c": Plain()})
+    [told] = findings(act)
+    assert f"{HERE}:Plain came back as inert Records" in told
+    assert f"classes={{'{HERE}:Plain': Plain}}" in told
+
+
+class Extra(nn.Module):
+    def get_extra_state(self) -> Any:
+        return 3
+
+    def set_extra_state(self, state: Any) -> None:
+        raise AssertionError
+
+
+def test_extra_state_that_is_not_handed_over_is_told(tmp_path: Path) -> None:
+    path = saved(tmp_path, Extra())
+    [told] = findings(lambda: torchkeep.load(path))
+    assert f"the extra state of {HERE}:Extra was not handed to its set_extra_state" in told
+    assert "classes=[Extra]" in told
+
+
+def test_a_changed_class_is_told(tmp_path: Path) -> None:
+    def change(document: Document) -> None:
+        document.classes[f"{HERE}:Net"] = ClassInfo(version=1, digest="0" * 32, package="thing 1.0")
+
+    path = crafted(tmp_path, Net(), change)
+    [told] = findings(lambda: torchkeep.load(path))
+    assert f"the source of {HERE}:Net changed since the file was saved" in told
+    assert "thing 1.0" in told
+
+
+def test_notes_are_in_the_report_and_no_warning(tmp_path: Path) -> None:
+    class Local(nn.Module):
+        pass
+
+    report = torchkeep.save({"m": Local(), "t": torch.zeros(1 << 20)[:2]}, file(tmp_path), durable=False)
+    assert [finding.code for finding in report.findings] == ["local-class", "trimmed"]
+    text = str(report)
+    assert "is defined inside a function. To load it, pass classes=[Local]." in text
+    assert "obj['t']: uses 8 bytes of an allocation of 4194304; only those were written." in text
+    target = nn.Linear(2, 2)
+    target.register_load_state_dict_post_hook(lambda *_: None)
+    loaded = torchkeep.load_into(target, saved(tmp_path, nn.Linear(2, 2)))
+    assert "Linear has hooks or a load_state_dict of its own, which did the loading." in str(loaded)
+
+
+# Reports read well
+
+
+def test_reports_as_text(tmp_path: Path) -> None:
+    report = torchkeep.save(Net(), file(tmp_path), durable=False)
+    assert str(report) == f"saved {file(tmp_path)}: 4.0 KiB"
+    text = str(torchkeep.report_of(torchkeep.load(file(tmp_path))))
+    assert text == f"loaded {file(tmp_path)} (torchkeep) by structure, on cpu, mode eval"
+    text = str(torchkeep.load_into(Net(), file(tmp_path)))
+    assert text == f"loaded 2 of 2 tensors from {file(tmp_path)}"
+
+
+def test_a_plain_file_breaks_its_format(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, file(tmp_path))
+    data = file(tmp_path).read_bytes()
+    file(tmp_path).write_bytes(data + b"\0")
+    with pytest.raises(errors.FormatError, match="cut short or added to") as caught:
+        torchkeep.inspect(file(tmp_path))
+    assert str(file(tmp_path)) in str(caught.value)
+    file(tmp_path).write_bytes(data.replace(b'"F32"', b'"X32"'))
+    with pytest.raises(errors.FormatError, match="'X32' has no counterpart in torch"):
+        torchkeep.inspect(file(tmp_path))
