@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import itertools
 import json
 import math
 import re
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +33,12 @@ MAX_NODES = 5_000_000
 MAX_RANK = 64
 MAX_NUMEL = 2**48
 MAX_INT_NBYTES = 65_536
+MAX_EQUAL_HASHES = 64
+MAX_SHARED_TEXT = 2**30
 MAX_INDEX = 2**62
 MAX_PLAIN_INT = 2**53 - 1
+MAX_CLASS_VERSION = 2**31 - 1
+MAX_KEY_WEIGHT = 1000
 
 PREFIX = b'{"__metadata__":{"torchkeep.digests":"'
 VERSION = "0.1"
@@ -305,7 +312,7 @@ def check(data: bytes) -> None:
     if native:
         check_native(header, data)
         return
-    ours = [key for key in header.metadata or {} if key.startswith("torchkeep")]
+    ours = {"torchkeep", "torchkeep.digests"} & set(header.metadata or {})
     require(not ours, "N-1", "torchkeep's metadata, but the header does not begin with it")
     check_plain(header)
 
@@ -363,8 +370,8 @@ def _parse_entry(header: Header, name: str, entry: Any) -> None:
 
 
 def _limit_shape(shape: tuple[int, ...]) -> None:
-    numel = math.prod(size for size in shape if size)
-    require(len(shape) <= MAX_RANK and numel <= MAX_NUMEL, "LIMIT", "too many dimensions or elements")
+    require(len(shape) <= MAX_RANK, "LIMIT", "too many dimensions")
+    require(math.prod(size for size in shape if size) <= MAX_NUMEL, "LIMIT", "too many elements")
 
 
 def check_plain(header: Header) -> None:
@@ -451,12 +458,22 @@ class Node:
             parts = (part for pair in zip(self.keys, self.values, strict=True) for part in pair)
         return (part for part in parts if isinstance(part, T | R))
 
-    def entries(self) -> dict[Any, Any]:
-        """A map's entries, or a typed node's fields, by key."""
+    def fields(self) -> dict[str, Any]:
+        """A typed node's fields, by name."""
         return dict(zip(self.keys, self.values, strict=True))
 
+    @cached_property
+    def is_texts(self) -> bool:
+        """Whether this is a tuple of strings. Found out once, for many nodes may share one tuple."""
+        return self.tag == "seq" and self.kind == "tuple" and all(isinstance(value, str) for value in self.values)
 
-@dataclass
+    @cached_property
+    def is_sizes(self) -> bool:
+        """Whether this is a tuple of integers."""
+        return self.tag == "seq" and self.kind == "tuple" and all(map(is_int, self.values))
+
+
+@dataclass(frozen=True)
 class View:
     """The geometry of a tensor that is not all of its stored tensor."""
 
@@ -562,7 +579,7 @@ def _fields(pairs: Pairs, keys: list[str], shapes: dict[str, Shape], optional: s
 
 
 def parse_document(text: str, header: Header) -> Document:
-    """N-3, D-1 to D-6."""
+    """N-3, D-1 to D-6, and D-9."""
     found = parse_json(text, "D-2")
     require(isinstance(found, Pairs), "D-2", "not an object")
     version = found.last().get("version")
@@ -581,6 +598,9 @@ def parse_document(text: str, header: Header) -> Document:
         changed = (dtype, tuple(shape)) != (header.dtypes[i], header.shapes[i])
         require(changed, "D-1", "a stored tensor is said to differ and does not")
         made.dtypes[i], made.shapes[i] = dtype, tuple(shape)
+    for key in ("strides", "views", "lazy", "attributes"):
+        rows = count if key == "strides" else len(stored)
+        require(all(0 <= row[0] < rows for row in tensors[key]), "D-4", f"{key} of a tensor that is not there")
     made.strides = {i: tuple(strides) for i, strides in tensors["strides"]}
     made.views = {i: View(d, tuple(s), tuple(t), o) for i, d, s, t, o in tensors["views"]}
     made.lazy = dict(tensors["lazy"])
@@ -593,6 +613,8 @@ def parse_document(text: str, header: Header) -> Document:
     _require_ascending(document["environment"].names(), "environment")
     require(tensors["stored"] != list(range(count)), "D-1", "stored is null where tensor i views stored tensor i")
     require(canonical(found) == text, "D-1", "not in canonical form")
+    for name, version, _, _ in document["classes"]:
+        require(1 <= version <= MAX_CLASS_VERSION, "D-9", f"version {version} of class {name!r}")
     return made
 
 
@@ -741,28 +763,25 @@ def _is_real_or_complex(dtype: str) -> bool:
 
 
 def check_table(document: Document) -> None:
-    """D-4, D-5, D-8 and the clauses T."""
+    """D-5, D-8 and the clauses T."""
     count, stored_count = len(document.stored), len(document.names)
     require(len(document.flags) == count, "D-5", "not one flag a tensor")
     require(set(document.stored) == set(range(stored_count)), "D-8", "a stored tensor belongs to no tensor")
     for dtype, shape in zip(document.dtypes, document.shapes, strict=True):
         _check_geometry(dtype, shape)
     for i, strides in document.strides.items():
-        there = 0 <= i < stored_count
-        require(there and _is_dense(document.shapes[i], strides), "T-3", "strides that are not dense")
+        require(_is_dense(document.shapes[i], strides), "T-3", "strides that are not dense")
+        require(not _is_contiguous(document.shapes[i], strides), "T-3", "strides of contiguous memory")
     for i, view in document.views.items():
-        require(0 <= i < count, "D-4", "a view of a tensor that is not there")
         _check_view(document, document.stored[i], view)
     for i, bits in document.lazy.items():
-        require(0 <= i < count and bits in (1, 2, 3), "T-5", "no lazy bits")
+        require(bits in (1, 2, 3), "T-5", "no lazy bits")
         dtype = document.dtype(i)
         fits = dtype.startswith("complex") if bits & 1 else _is_real_or_complex(dtype)
         require(fits, "T-5", f"lazy bits of {dtype}")
     for i, flag in enumerate(document.flags):
         fits = flag in "02" or _is_real_or_complex(document.dtype(i))
         require(fits, "T-6", f"{document.dtype(i)} requires a gradient")
-    for i in document.attributes:
-        require(0 <= i < count, "D-4", "attributes of a tensor that is not there")
 
 
 def _check_geometry(dtype: str, shape: tuple[int, ...]) -> None:
@@ -776,6 +795,10 @@ def _check_view(document: Document, stored: int, view: View) -> None:
     require(len(view.strides) == len(view.shape), "T-4", "not one stride a dimension")
     good = all(0 <= number < MAX_INDEX for number in (*view.strides, view.offset))
     require(good, "T-4", "a stride or an offset that cannot be")
+    if (view.dtype, view.shape, view.offset) == (document.dtypes[stored], document.shapes[stored], 0):
+        strides = document.strides.get(stored)
+        whole = _is_contiguous(view.shape, view.strides) if strides is None else view.strides == strides
+        require(not whole, "T-4", "a view that is all of its stored tensor")
     end = view.offset
     if 0 not in view.shape:
         end += 1 + sum((size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True))
@@ -788,20 +811,18 @@ def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
         return False
     step = 1
     for stride, size in sorted(zip(strides, shape, strict=True)):
-        if size == 0:
-            break
-        if size > 1 and stride != step:
+        if size != 1 and stride != step:
             return False
         step *= size
     return True
 
 
+def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    right = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+    return 0 in shape or all(n == 1 or s == r for n, s, r in zip(shape, strides, right, strict=True))
+
+
 # --- kinds (section 8) --------------------------------------------------------------------------------
-
-
-def _kind_of(document: Document, value: Any) -> str:
-    node = document.node(value)
-    return node.kind if node else ""
 
 
 def _text_field(document: Document, value: Any) -> bool:
@@ -840,11 +861,13 @@ def _tuple_field(document: Document, value: Any) -> bool:
 
 
 def _texts_field(document: Document, value: Any) -> bool:
-    return _tuple_field(document, value) and all(isinstance(v, str) for v in document.nodes[value.index].values)
+    node = document.node(value)
+    return node is not None and node.is_texts
 
 
 def _sizes_field(document: Document, value: Any) -> bool:
-    return _tuple_field(document, value) and all(map(is_int, document.nodes[value.index].values))
+    node = document.node(value)
+    return node is not None and node.is_sizes
 
 
 def _module_field(document: Document, value: Any) -> bool:
@@ -907,6 +930,8 @@ MODULE_INTERNALS = {
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks", "_compiled_call_impl",
 }  # fmt: skip
+OWN_MAPS = {"items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state"}
+"""Fields whose map is a part of the node."""
 MUTABLE = {"list", "set", "map", "OrderedDict", "object", "module", "optimizer"}
 """Kinds of node that exist before what they hold does, so that a cycle may pass through them."""
 KEYS = {"torch.Size", "torch.dtype", "torch.device", "bytes", "str", "class", "function", "module"}
@@ -915,27 +940,34 @@ KEYS = {"torch.Size", "torch.dtype", "torch.device", "bytes", "str", "class", "f
 
 def check_nodes(document: Document) -> None:
     """The clauses K, M, A, V-2 and V-4, and V-3 for inline values."""
-    mutable = _reach_mutable(document)
+    weights = _weigh(document)
+    referred = Counter(value.index for node in document.nodes for value in node.refers() if isinstance(value, R))
+    beside = (document.root, *document.attributes.values())
+    referred.update(value.index for value in beside if isinstance(value, R))
     for node in document.nodes:
         if node.tag == "typed":
-            _check_typed(document, node)
+            _check_typed(document, node, referred)
         elif node.tag == "map":
-            _check_keys(node.keys, mutable)
+            _check_keys(node.keys, weights)
         elif node.tag == "seq" and node.kind in ("set", "frozenset"):
-            _check_keys(node.values, mutable)
+            _check_keys(node.values, weights)
     for value in document.attributes.values():
         require(_map_field(document, value), "A-1", "the attributes of a tensor are no map")
-        _check_attributes(document.nodes[value.index])
+    for i in {value.index for value in document.attributes.values()}:
+        _check_attributes(document.nodes[i])
     _check_cycles(document)
 
 
-def _check_typed(document: Document, node: Node) -> None:
+def _check_typed(document: Document, node: Node, referred: Counter[int]) -> None:
     kind = KINDS.get(node.kind)
     if kind is None or node.version != 1:
         raise Reject("K-1", f"version {node.version} of {node.kind!r}")
-    fields = node.entries()
+    fields = node.fields()
     wanted = [name.rstrip("?") for name in kind if not name.endswith("?") or name[:-1] in fields]
     require(node.keys == wanted, "K-2", f"{node.kind!r} has the fields {node.keys}")
+    for name, value in fields.items():
+        own = name in OWN_MAPS and _map_field(document, value)
+        require(not own or referred[value.index] == 1, "K-4", f"the map {name!r} of {node.kind!r} is not its own")
     for name, test in kind.items():
         if (name := name.rstrip("?")) in fields:
             require(test(document, fields[name]), "K-3", f"{name!r} of {node.kind!r} is not of its type")
@@ -957,7 +989,10 @@ def _check_module(document: Document, fields: dict[str, Any]) -> None:
     if "non_persistent" in fields:
         buffers = document.nodes[fields["buffers"].index].keys if "buffers" in fields else []
         names = document.nodes[fields["non_persistent"].index].values
-        require(set(names) <= set(buffers), "M-2", "a non-persistent buffer that is no buffer")
+        few = len(names) <= len(buffers)
+        require(few and set(names) <= set(buffers), "M-2", "a non-persistent buffer that is no buffer")
+        ordered = all(a < b for a, b in itertools.pairwise(names))
+        require(ordered, "M-2", "non-persistent buffers out of order, or twice")
 
 
 def _check_attributes(node: Node) -> None:
@@ -966,52 +1001,67 @@ def _check_attributes(node: Node) -> None:
         require(good, "A-1", f"{name!r} is no attribute")
 
 
-def _reach_mutable(document: Document) -> set[int]:
-    """Nodes that cannot be keys: what may change, and every tuple and frozenset that leads there."""
-    holders: dict[int, list[int]] = {}
-    pending: list[int] = []
+def _is_composite_key(node: Node) -> bool:
+    return node.tag == "seq" and node.kind in ("tuple", "frozenset")
+
+
+def _weigh(document: Document) -> dict[int, int]:
+    """What each node weighs as a key; what can change, or is on a cycle, has no weight."""
+    below: dict[int, list[int]] = {}
     for i, node in enumerate(document.nodes):
-        if node.tag == "seq" and node.kind in ("tuple", "frozenset"):
-            for value in node.refers():
-                if isinstance(value, R):
-                    holders.setdefault(value.index, []).append(i)
-        elif not (node.tag == "typed" and node.kind in KEYS):
-            pending.append(i)
-    found: set[int] = set()
-    while pending:
-        i = pending.pop()
-        if i not in found:
-            found.add(i)
-            pending.extend(holders.get(i, ()))
-    return found
+        if _is_composite_key(node):
+            below[i] = [value.index for value in node.refers() if isinstance(value, R)]
+        elif node.tag == "typed" and node.kind in KEYS:
+            below[i] = []
+    weights: dict[int, int] = {}
+    for i in _leaves_first(below):
+        if all(j in weights for j in below[i]):
+            inline = len(document.nodes[i].values) - len(below[i]) if _is_composite_key(document.nodes[i]) else 0
+            weights[i] = min(1 + inline + sum(weights[j] for j in below[i]), MAX_KEY_WEIGHT + 1)
+    return weights
 
 
-def _check_keys(keys: list[Any], mutable: set[int]) -> None:
-    inline = [key for key in keys if not isinstance(key, R)]
-    require(len(set(inline)) == len(inline), "V-3", "a key stands twice")
-    require(not any(isinstance(k, R) and k.index in mutable for k in keys), "V-2", "a key that can change")
-
-
-def _check_cycles(document: Document) -> None:
-    """V-4: no cycle through nodes of immutable kinds alone. Leaves are taken away until none is left."""
-    needs = [0] * len(document.nodes)
+def _leaves_first(below: dict[int, list[int]]) -> Iterator[int]:
+    """The nodes that are not on a cycle and lead to none, each after those below it."""
+    needs = {i: sum(j in below for j in inner) for i, inner in below.items()}
     holders: dict[int, list[int]] = {}
-    for i, node in enumerate(document.nodes):
-        if not _is_mutable(node):
-            below = [value.index for value in node.refers() if isinstance(value, R)]
-            below = [j for j in below if not _is_mutable(document.nodes[j])]
-            needs[i] = len(below)
-            for j in below:
-                holders.setdefault(j, []).append(i)
-    free = [i for i, count in enumerate(needs) if count == 0]
-    done = 0
+    for i, inner in below.items():
+        for j in inner:
+            holders.setdefault(j, []).append(i)
+    free = [i for i, count in needs.items() if count == 0]
     while free:
-        done += 1
-        for holder in holders.get(free.pop(), ()):
+        yield (i := free.pop())
+        for holder in holders.get(i, ()):
             needs[holder] -= 1
             if needs[holder] == 0:
                 free.append(holder)
-    require(done == len(needs), "V-4", "an immutable node holds itself")
+
+
+def _check_keys(keys: list[Any], weights: dict[int, int]) -> None:
+    for key in keys:
+        if isinstance(key, R):
+            require(key.index in weights, "V-2", "a key that can change or holds itself")
+            require(weights[key.index] <= MAX_KEY_WEIGHT, "V-2", "a key that weighs too much")
+    inline = [key for key in keys if not isinstance(key, R)]
+    alike = len(inline) - len(set(map(hash, inline)))
+    require(alike <= MAX_EQUAL_HASHES, "LIMIT", "too many keys of equal hashes")
+    require(len(set(inline)) == len(inline), "V-3", "a key stands twice")
+
+
+def _check_cycles(document: Document) -> None:
+    """V-4: no cycle through immutable nodes alone, a map in a field of one being a part of it."""
+    fixed = {i for i, node in enumerate(document.nodes) if not _is_mutable(node)}
+    below: dict[int, list[int]] = {}
+    for i in fixed:
+        node = document.nodes[i]
+        inner = [value.index for value in node.refers() if isinstance(value, R)]
+        parts = [j for j in inner if node.tag == "typed" and document.nodes[j].tag == "map"]
+        below[i] = [j for j in inner if j in fixed] + parts
+        for j in parts:
+            if j not in below:
+                values = document.nodes[j].refers()
+                below[j] = [value.index for value in values if isinstance(value, R) and value.index in fixed]
+    require(len(list(_leaves_first(below))) == len(below), "V-4", "an immutable node holds itself")
 
 
 def _is_mutable(node: Node) -> bool:
@@ -1023,33 +1073,60 @@ def _is_mutable(node: Node) -> bool:
 
 def check_content(document: Document, stored: list[bytes]) -> None:
     """V-5, and V-3 for keys that are nodes."""
-    texts: dict[int, str | bytes] = {}
-    for i, node in enumerate(document.nodes):
-        if node.tag == "typed" and node.kind in ("bytes", "str"):
-            texts[i] = _long_text(document, node, stored)
+    texts = _digest_texts(document, stored)
     same = _same_values(document, texts)
     for node in document.nodes:
         if node.tag == "map" or (node.tag == "seq" and node.kind in ("set", "frozenset")):
             keys = node.keys if node.tag == "map" else node.values
-            met = [same(key) for key in keys]
-            require(len(set(met)) == len(met), "V-3", "two keys are equal")
+            if any(isinstance(key, R) for key in keys):
+                met = set(map(same, keys))
+                require(len(met) == len(keys), "V-3", "two keys are equal")
 
 
-def _long_text(document: Document, node: Node, stored: list[bytes]) -> str | bytes:
-    tensor = node.values[0].index
-    row = document.stored[tensor]
-    view = document.views.get(tensor)
-    shape = view.shape if view else document.shapes[row]
-    require(document.dtype(tensor) == "uint8" and len(shape) == 1, "V-5", "not bytes in one dimension")
-    data = _memory(document, row, stored[row])
-    if view:
-        data = bytes(data[view.offset + k * view.strides[0]] for k in range(shape[0]))
-    if node.kind == "bytes":
-        return data
-    try:
-        return data.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError:
-        raise Reject("V-5", "text that is not UTF-8") from None
+def _digest(*parts: bytes) -> bytes:
+    return hashlib.blake2b(b"".join(parts), digest_size=24).digest()
+
+
+def _digest_texts(document: Document, stored: list[bytes]) -> dict[int, bytes]:
+    """V-5: what each `bytes` and `str` node means, as the digest of an equal key. Many may share their bytes."""
+    found: dict[int, bytes] = {}
+    known: dict[tuple[str, int, View | None], bytes] = {}
+    memory: dict[int, bytes] = {}
+    written = 0
+    for i, node in enumerate(document.nodes):
+        if node.tag != "typed" or node.kind not in ("bytes", "str"):
+            continue
+        tensor = node.values[0].index
+        row, view = document.stored[tensor], document.views.get(tensor)
+        if (node.kind, row, view) not in known:
+            shape = view.shape if view else document.shapes[row]
+            require(document.dtype(tensor) == "uint8" and len(shape) == 1, "V-5", "not bytes in one dimension")
+            data = stored[row]
+            if view:
+                written += shape[0]
+                require(written <= MAX_SHARED_TEXT, "LIMIT", "texts that share their bytes are too long")
+                if row not in memory:
+                    memory[row] = _memory(document, row, stored[row])
+                data = _viewed(memory[row], view)
+            known[node.kind, row, view] = _digest_text(node.kind, data)
+        found[i] = known[node.kind, row, view]
+    return found
+
+
+def _digest_text(kind: str, data: bytes) -> bytes:
+    if kind == "str":
+        try:
+            data.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            raise Reject("V-5", "text that is not UTF-8") from None
+    return _digest(kind.encode(), b" ", data)
+
+
+def _viewed(memory: bytes, view: View) -> bytes:
+    (size,), (stride,), at = view.shape, view.strides, view.offset
+    if stride == 0 or size == 0:
+        return memory[at : at + 1] * size
+    return memory[at : at + (size - 1) * stride + 1 : stride]
 
 
 def _memory(document: Document, row: int, data: bytes) -> bytes:
@@ -1057,60 +1134,74 @@ def _memory(document: Document, row: int, data: bytes) -> bytes:
     if row not in document.strides:
         return data
     size, shape, strides = SIZE[document.dtypes[row]], document.shapes[row], document.strides[row]
+    steps = [(length, stride) for length, stride in zip(reversed(shape), reversed(strides), strict=True) if length > 1]
     memory = bytearray(len(data))
     for k in range(len(data) // size):
         at, rest = 0, k
-        for length, stride in zip(reversed(shape), reversed(strides), strict=True):
+        for length, stride in steps:
             rest, index = divmod(rest, length)
             at += index * stride
         memory[at * size : (at + 1) * size] = data[k * size : (k + 1) * size]
     return bytes(memory)
 
 
-def _same_values(document: Document, texts: dict[int, str | bytes]) -> Callable[[Any], int]:
-    """A number for each value, the same for values that are equal as keys. V-4 holds already."""
-    numbers: dict[Any, int] = {}
-    of_node: dict[int, int] = {}
-    fresh = iter(range(-1, -(2**62), -1))
+def _same_values(document: Document, texts: dict[int, bytes]) -> Callable[[Any], bytes]:
+    """A digest for each value that may be a key, the same for those that are equal. V-2 holds already."""
+    of_node: dict[int, bytes] = {}
+    nans = itertools.count()
 
-    def number(value: Any) -> int:
+    def digest(value: Any) -> bytes:
         if isinstance(value, R):
             return of_node[value.index]
+        if isinstance(value, T):
+            return _digest(b"tensor %d" % value.index)
+        if isinstance(value, bytes):
+            return _digest(b"bytes ", value)
+        if isinstance(value, str):
+            return _digest(b"str ", value.encode("utf-8", "surrogatepass"))
+        if value is None:
+            return _digest(b"none")
         if value != value:  # noqa: PLR0124 - a NaN equals nothing
-            return next(fresh)
-        return numbers.setdefault(value, len(numbers))
+            return _digest(b"nan %d" % next(nans))
+        return _digest(b"number ", _number(value))
 
-    def known(value: Any) -> bool:
-        return not isinstance(value, R) or value.index in of_node
-
-    def meaning(i: int, node: Node) -> Any:
+    def meaning(i: int) -> bytes:
+        node = document.nodes[i]
         if node.tag == "seq" and node.kind == "tuple":
-            return ("tuple", *map(number, node.values))
+            return _digest(b"tuple", *map(digest, node.values))
         if node.tag == "seq" and node.kind == "frozenset":
-            return ("frozenset", frozenset(map(number, node.values)))
+            return _digest(b"frozenset", *sorted(map(digest, node.values)))
         if node.tag == "typed" and node.kind == "torch.Size":
-            return ("tuple", *map(number, document.nodes[node.values[0].index].values))
+            return _sizes(node.values[0].index)
         if node.tag == "typed" and node.kind in ("torch.dtype", "torch.device", "class", "function"):
-            return (node.kind, node.values[0])
-        return texts.get(i, R(i))
+            return _digest(node.kind.encode(), b" ", node.values[0].encode("utf-8", "surrogatepass"))
+        return texts.get(i) or _digest(b"node %d" % i)
 
-    def resolve(key: Any) -> int:
-        stack = [key]
-        while stack:
-            value = stack[-1]
-            if known(value):
-                stack.pop()
-                continue
-            node = document.nodes[value.index]
-            below = node.values if node.tag == "seq" and node.kind in ("tuple", "frozenset") else []
-            if missing := [item for item in below if not known(item)]:
-                stack.extend(missing)
-                continue
-            of_node[value.index] = numbers.setdefault(meaning(value.index, node), len(numbers))
-            stack.pop()
-        return number(key)
+    def _sizes(i: int) -> bytes:
+        if i not in of_node:
+            of_node[i] = meaning(i)
+        return of_node[i]
 
-    return resolve
+    below = {
+        i: [value.index for value in node.refers() if isinstance(value, R)] if _is_composite_key(node) else []
+        for i, node in enumerate(document.nodes)
+        if _is_composite_key(node) or (node.tag == "typed" and node.kind in KEYS)
+    }
+    for i in _leaves_first(below):
+        if all(j in of_node for j in below[i]):
+            of_node.setdefault(i, meaning(i))
+    return digest
+
+
+def _number(value: complex) -> bytes:
+    """A text for a number, the same for those that are equal."""
+    if isinstance(value, complex):
+        if value.imag != 0:
+            return b"%s %s" % (_number(value.real), _number(value.imag))
+        value = value.real
+    if isinstance(value, float) and not value.is_integer():
+        return value.hex().encode()
+    return b"%x" % int(value)
 
 
 def main(paths: list[str]) -> int:

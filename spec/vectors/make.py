@@ -244,13 +244,33 @@ def ties_and_views() -> bytes:
 
 
 @accept
+def views_of_the_same_shape() -> bytes:
+    """Views that differ from their stored tensor in one thing."""
+    tensors = Tensors()
+    square = tensors.stored("square", "float32", (2, 2))
+    turned = tensors.stored("turned", "int16", (1, 2, 2), strides=(9, 1, 2))
+    entries = {
+        "square": tensors.of(square),
+        "turned": tensors.of(turned),
+        "of_another_dtype": tensors.of(square, view=View("int32", (2, 2), (2, 1), 0)),
+        "transposed": tensors.of(square, view=View("float32", (2, 2), (1, 2), 0)),
+        "expanded": tensors.of(square, view=View("float32", (2, 2), (0, 1), 0)),
+        "flat": tensors.of(square, view=View("float32", (4,), (1,), 0)),
+        "with_a_size_of_one": tensors.of(square, view=View("float32", (1, 2, 2), (4, 2, 1), 0)),
+        "empty": tensors.of(square, view=View("float32", (2, 0), (1, 1), 0)),
+        "turned_back": tensors.of(turned, view=View("int16", (1, 2, 2), (4, 2, 1), 0)),
+        "turned_with_another_stride": tensors.of(turned, view=View("int16", (1, 2, 2), (4, 1, 2), 0)),
+    }
+    return native(Ref(0), [mapping(entries)], tensors)
+
+
+@accept
 def strides() -> bytes:
     tensors = Tensors()
     entries = {
         "channels_last": tensors.add("channels_last", "float32", (1, 3, 2, 2), strides=(12, 1, 6, 3)),
         "transposed": tensors.add("transposed", "int16", (2, 3), strides=(1, 2)),
-        "of_one": tensors.add("of_one", "int16", (1, 3, 1), strides=(77, 1, 0)),
-        "empty": tensors.add("empty", "int16", (0, 3), strides=(5, 1)),
+        "of_one": tensors.add("of_one", "int16", (1, 3, 1, 2), strides=(77, 1, 0, 3)),
         "unnamed": tensors.add(RESERVED + "unnamed", "complex128", (2, 2), strides=(1, 2)),
     }
     return native(Ref(0), [mapping(entries)], tensors)
@@ -336,6 +356,40 @@ def keys() -> bytes:
 
 
 @accept
+def keys_of_most_weight() -> bytes:
+    nodes = [
+        mapping({Ref(1): "1000", Ref(2): "1000, shared", "not a key": Ref(10)}),
+        Seq("tuple", tuple(range(999))),
+        Seq("tuple", (*[Ref(3)] * 15, *range(54))),
+        *[Seq("tuple", (Ref(i), Ref(i))) for i in range(4, 8)],
+        Seq("frozenset", (Ref(8),)),
+        Seq("tuple", (Ref(9),)),
+        Seq("frozenset", ()),
+        Seq("frozenset", tuple(range(2000))),
+    ]
+    return native(Ref(0), nodes)
+
+
+@accept
+def keys_of_equal_hash() -> bytes:
+    return native(Ref(0), [Seq("set", tuple(i * (2**61 - 1) for i in range(65)))])
+
+
+@accept
+def keys_on_cycles() -> bytes:
+    """Cycles through a module, which is a key by identity."""
+    module = {"class": "torch.nn:ReLU", "training": True}
+    nodes = [
+        Seq("frozenset", (Ref(1),)),
+        Typed("module", 1, module | {"attributes": Ref(2)}),
+        mapping({"holder": Ref(0), "set": Ref(3)}),
+        Seq("set", (Ref(1), Ref(4))),
+        Seq("tuple", (Ref(1), 1)),
+    ]
+    return native(Ref(0), nodes)
+
+
+@accept
 def keys_that_look_alike() -> bytes:
     entries = {"1": "text", 1: "int", b"1": "bytes", "__metadata__": 1, "a.b": 2, "(1,)": 3}
     nodes = [
@@ -380,6 +434,27 @@ def small_kinds() -> bytes:
 
 
 @accept
+def shared_maps() -> bytes:
+    """Maps that are objects of their own may be shared, also with a field that does not own its map."""
+    module = {"class": "torch.nn:ReLU", "training": True}
+    nodes = [
+        Seq("list", (Ref(1), Ref(1), Ref(2), Ref(4))),
+        Map((), ()),
+        Typed("module", 1, module | {"attributes": Ref(3), "extra_state": Ref(1)}),
+        mapping({"a": Ref(1), "b": Ref(1), "itself": Ref(2)}),
+        Typed("custom", 1, {"class": "models:Range", "state": Ref(5)}),
+        mapping({"low": Ref(1), "high": 2}),
+    ]
+    return native(Ref(0), nodes, classes={"models:Range": ClassInfo()})
+
+
+@accept
+def versions_of_classes() -> bytes:
+    nodes = [Seq("list", (Ref(1), Ref(2))), *[Typed("class", 1, {"name": name}) for name in ("models:A", "models:B")]]
+    return native(Ref(0), nodes, classes={"models:A": ClassInfo(1), "models:B": ClassInfo(2**31 - 1)})
+
+
+@accept
 def opaque() -> bytes:
     nodes = [
         Opaque("call", {"function": "posixpath:join", "args": Ref(1), "itself": Ref(0)}),
@@ -396,6 +471,7 @@ def module_tree() -> bytes:
     tied = tensors.of(weight, flags=trainable)
     mean = tensors.add("mean", "float32", (2,))
     scratch = tensors.add(RESERVED + "scratch", "float32", (2,))
+    cache = tensors.add(RESERVED + "cache", "float32", (2,))
     own = tensors.of(weight, flags=trainable)
     bias = tensors.add("encoder.bias", "float32", (2,), flags=trainable)
     extra = tensors.add("_extra_state", "uint8", (2,))
@@ -405,8 +481,8 @@ def module_tree() -> bytes:
     nodes = [
         Typed("module", 1, net | {"extra_state": extra, "hooks": Ref(11)}),
         mapping({"tied": tied, "absent": None}),
-        mapping({"mean": mean, "scratch": scratch, "none": None}),
-        Seq("tuple", ("scratch",)),
+        mapping({"mean": mean, "scratch": scratch, "cache": cache, "Öl": None, "none": None, "Zinc": None}),
+        Seq("tuple", ("Zinc", "cache", "scratch", "Öl")),
         mapping({"encoder": Ref(5), "again": Ref(5), "missing": None}),
         Typed("module", 1, {"class": linear, "training": True, "parameters": Ref(6), "attributes": Ref(7)}),
         mapping({"weight": own, "bias": bias}),
@@ -561,6 +637,7 @@ def plain_dtypes() -> bytes:
 @accept
 def plain_metadata() -> bytes:
     metadata = {"dtype": "F32", "shape": "[]", "data_offsets": "", "": "\n", "Torchkeep": "no", "é": "😀"}
+    metadata |= {"torchkeep_run": "12", "torchkeep.other": "", "torchkeep.digest": "", "torchkeep ": ""}
     return plain({"a": entry("U8", [1], 0, 1), "__metadata__": metadata}, b"x")
 
 
@@ -749,7 +826,9 @@ def _metadata() -> None:
     moved = {"__metadata__": {"format": "pt"} | digests | {"torchkeep": text}}
     bad_plain("N-1-rewritten", "torchkeep's metadata, rewritten by another tool", moved)
     bad_plain("N-1-document-alone", "a Document without digests", {"__metadata__": {"torchkeep": text}})
-    bad_plain("N-1-prefix", "a key that begins with torchkeep", {"__metadata__": {"torchkeep.other": ""}})
+    bad_plain("N-1-digests-alone", "digests without a Document", {"__metadata__": {"torchkeep.digests": "0" * 16}})
+    others = {"__metadata__": {"format": "pt", "run": "12", "torchkeep": ""}, "a": ONE["a"]}
+    bad_plain("N-1-among-others", "an empty Document among other metadata", others, b"x")
     blank = {"__metadata__": digests | other}
     bad_plain("N-1-blank", "a blank before the metadata", b"{ " + dump(blank)[1:])
     reject("N-2-digest-digit", "a digit of the header's digest is another", flipped(8 + len(PREFIX)))
@@ -767,6 +846,9 @@ def _metadata() -> None:
     )
     bad("N-3-newer", "a newer version of the format", version="0.2")
     bad("N-3-other", "a version that never was", version="1")
+
+
+def _header_forms() -> None:
     one = text_of(["t", 0], flags="0")
     header = header_of(one, [A])
     reject("N-4-no-padding", "the header is not padded", lambda: sealed(header, A[3]))
@@ -834,6 +916,41 @@ C128: dict[str, Any] = {"differ": [[1, "complex128", [1]]]}
 def pair_nodes() -> list[Any]:
     """One list of two tensors."""
     return [["seq", "list", [["t", 0], ["t", 1]]]]
+
+
+def _references() -> None:
+    one: dict[str, Any] = {"root": ["t", 0], "flags": "0", "rows": [A]}
+    two: dict[str, Any] = {"root": ["r", 0], "nodes": pair_nodes(), "flags": "00", "rows": [A, B]}
+    bad("D-4-node", "a node that is not there", ["r", 0])
+    bad("D-4-node-negative", "node -1", ["r", 0], [["seq", "list", [["r", -1]]]])
+    bad("D-4-tensor", "a tensor that is not there", ["t", 0])
+    bad("D-4-tensor-negative", "tensor -1", **two | {"nodes": [["seq", "list", [["t", 0], ["t", -1]]]]})
+    bad("D-4-key", "a key that is not there", ["r", 0], [["map", [["r", 1]], [1]]])
+    bad("D-4-stored", "a stored tensor that is not there", **one | {"stored": [1]})
+    bad("D-4-stored-negative", "stored tensor -1", **one | {"stored": [-1]})
+    bad("D-4-differ", "a stored tensor that is not there differs", **one | {"differ": [[1, "int8", [2]]]})
+    bad("D-4-view", "a view of a tensor that is not there", **one | {"views": [[1, "float32", [1], [1], 0]]})
+    bad("D-4-view-negative", "a view of tensor -1", **one | {"views": [[-1, "float32", [1], [1], 0]]})
+    bad("D-4-strides", "strides of a stored tensor that is not there", **one | {"strides": [[1, [1]]]})
+    bad("D-4-strides-negative", "strides of stored tensor -1", **one | {"strides": [[-1, [1]]]})
+    tied: dict[str, Any] = {
+        "root": ["r", 0],
+        "nodes": pair_nodes(),
+        "flags": "00",
+        "stored": [0, 0],
+        "rows": C_ROWS[:1],
+    }
+    bad("D-4-strides-of-tensor", "strides of a tensor's number", **tied | {"strides": [[1, [1]]]})
+    bad("D-4-lazy", "lazy bits of a tensor that is not there", **one | {"rows": C_ROWS[:1], "lazy": [[1, 1]]})
+    bad("D-4-lazy-negative", "lazy bits of tensor -1", **one | {"rows": C_ROWS[:1], "lazy": [[-1, 1]]})
+    bad("D-4-attributes-negative", "attributes of tensor -1", **one | {"attributes": [[-1, None]]})
+    bad("D-4-attributes", "attributes of a tensor that is not there", **one | {"attributes": [[1, None]]})
+    bad("D-4-attributes-node", "attributes that are not there", **one | {"attributes": [[0, ["r", 0]]]})
+    name_key = ["map", [["=", 0]]]
+    bad("D-4-name-of-none", "a key from the name of no tensor", ["r", 0], [[*name_key, [1]]])
+    bad("D-4-name-of-other", "a key from a name that is not there", ["r", 0], [[*name_key, [["t", 0]]]])
+    bad("D-4-name-negative", "a key from the tail of a name", ["r", 0], [["map", [["=", -1]], [["t", 0]]]], flags="0",
+        rows=[A])  # fmt: skip
 
 
 def _documents() -> None:
@@ -917,22 +1034,6 @@ def _documents() -> None:
     bad("D-2-class-row", "a class without its package", classes=[["a", 1, None]])
     bad("D-3-more-keys", "two keys and one value", ["r", 0], [["map", ["a", "b"], [1]]])
     bad("D-3-more-values", "no key and one value", ["r", 0], [["map", [], [1]]])
-    bad("D-4-node", "a node that is not there", ["r", 0])
-    bad("D-4-node-negative", "node -1", ["r", 0], [["seq", "list", [["r", -1]]]])
-    bad("D-4-tensor", "a tensor that is not there", ["t", 0])
-    bad("D-4-tensor-negative", "tensor -1", **two | {"nodes": [["seq", "list", [["t", 0], ["t", -1]]]]})
-    bad("D-4-key", "a key that is not there", ["r", 0], [["map", [["r", 1]], [1]]])
-    bad("D-4-stored", "a stored tensor that is not there", **one | {"stored": [1]})
-    bad("D-4-stored-negative", "stored tensor -1", **one | {"stored": [-1]})
-    bad("D-4-differ", "a stored tensor that is not there differs", **one | {"differ": [[1, "int8", [2]]]})
-    bad("D-4-view", "a view of a tensor that is not there", **one | {"views": [[1, "float32", [1], [1], 0]]})
-    bad("D-4-attributes", "attributes of a tensor that is not there", **one | {"attributes": [[1, None]]})
-    bad("D-4-attributes-node", "attributes that are not there", **one | {"attributes": [[0, ["r", 0]]]})
-    name_key = ["map", [["=", 0]]]
-    bad("D-4-name-of-none", "a key from the name of no tensor", ["r", 0], [[*name_key, [1]]])
-    bad("D-4-name-of-other", "a key from a name that is not there", ["r", 0], [[*name_key, [["t", 0]]]])
-    bad("D-4-name-negative", "a key from the tail of a name", ["r", 0], [["map", [["=", -1]], [["t", 0]]]], flags="0",
-        rows=[A])  # fmt: skip
     bad("D-5-no-flags", "no flag for a tensor", **one | {"flags": ""})
     bad("D-5-more-flags", "a flag for no tensor", **one | {"flags": "00"})
     for name, why, text in [
@@ -971,6 +1072,13 @@ def _documents() -> None:
         "a stored tensor that no tensor views",
         **two | {"root": ["t", 0], "nodes": [], "stored": [0], "flags": "0"},
     )
+    for name, why, version in [
+        ("zero", "version 0", 0),
+        ("negative", "version -1", -1),
+        ("beyond-31-bits", "version 2^31", 2**31),
+        ("beyond-64-bits", "version 2^70", 2**70),
+    ]:
+        bad(f"D-9-{name}", f"{why} of a class", classes=[["a", 1, None, None], ["b", version, None, None]])
     bad("D-8-tensors", "a file with a tensor and a Document with none", stored=[], rows=[A])
 
 
@@ -1002,7 +1110,24 @@ def _tensors() -> None:
         ("rank", "one stride for two dimensions", [1]),
     ]:
         bad(f"T-3-{name}", why, **one | {"rows": [matrix], "strides": [[0, strides]]})
-    bad("T-3-nobody", "strides of a stored tensor that is not there", **one | {"strides": [[1, [1]]]})
+    for name, why, shape, strides in [
+        ("contiguous", "strides of contiguous memory", [2, 3], [3, 1]),
+        ("size-of-one", "contiguous memory, and a stride of a size of 1", [2, 1, 3], [3, 77, 1]),
+        ("only-ones", "strides of a single element", [1, 1], [5, 7]),
+        ("no-dimensions", "no stride for no dimension", [], []),
+        ("empty", "strides of no element", [3, 0], [1, 3]),
+    ]:
+        row: Row = ("a", "U8", shape, pattern(math.prod(shape)))
+        bad(f"T-3-{name}", why, **one | {"rows": [row], "strides": [[0, strides]]})
+    for name, why, shape, strides, own in [
+        ("whole", "a view that is all of its stored tensor", [2, 3], [3, 1], None),
+        ("whole-size-of-one", "all of a stored tensor, but for a stride of a size of 1", [2, 1, 3], [3, 77, 1], None),
+        ("whole-scalar", "a view of a scalar that is all of it", [], [], None),
+        ("whole-empty", "a view that is all of a stored tensor without elements", [3, 0], [0, 9], None),
+        ("whole-strides", "a view with the strides of its stored tensor", [2, 3], [1, 2], [[0, [1, 2]]]),
+    ]:
+        row = ("a", "U8", shape, pattern(math.prod(shape)))
+        bad(f"T-4-{name}", why, **view("uint8", shape, strides, 0) | {"rows": [row], "strides": own or []})
     bad("T-4-end", "a view that ends one element too late", **view("float32", [2], [1], 1))
     bad("T-4-stride", "a view that steps past the end", **view("float32", [2], [2], 0))
     bad("T-4-offset", "an offset past the end", **view("float32", [0], [1], 3))
@@ -1017,7 +1142,6 @@ def _tensors() -> None:
     bad("T-5-neg-of-integer", "NEG of int8", **one | {"rows": [BYTE], "lazy": [[0, 2]]})
     bad("T-5-no-bit", "no lazy bit", **one | {"rows": C_ROWS[:1], "lazy": [[0, 0]]})
     bad("T-5-third-bit", "a third lazy bit", **one | {"rows": C_ROWS[:1], "lazy": [[0, 4]]})
-    bad("T-5-nobody", "lazy bits of a tensor that is not there", **one | {"rows": C_ROWS[:1], "lazy": [[1, 1]]})
     bad("T-5-view", "CONJ of a real view", **view("float32", [1], [1], 0) | {"rows": C_ROWS[:1], "lazy": [[0, 1]]})
     bad("T-6-integer", "int8 that requires a gradient", **one | {"rows": [BYTE], "flags": "1"})
     bad("T-6-integer-parameter", "an int8 parameter that requires a gradient", **one | {"rows": [BYTE], "flags": "3"})
@@ -1077,6 +1201,7 @@ def _kinds() -> None:
     groups = {"class": "a:B", "defaults": ["r", 1], "state": ["r", 2], "param_groups": ["r", 3]}
     typed("K-3-groups", "parameter groups in a tuple", "optimizer", groups, empty, empty, ["seq", "tuple", []])
     _modules(typed, module)
+    _own_maps(typed, module)
     for name, why, attribute in [
         ("class", "__class__ as an attribute", "__class__"),
         ("dict", "__dict__ as an attribute", "__dict__"),
@@ -1107,13 +1232,50 @@ def _modules(typed: Callable[..., None], module: dict[str, Any]) -> None:
     both = {"parameters": ["r", 1], "attributes": ["r", 2]}
     typed("M-1-two-parts", "a name that is a parameter and an attribute", "module", module | both,
           ["map", ["w"], [None]], ["map", ["w"], [None]])  # fmt: skip
-    typed("M-1-shared-map", "one map as parameters and as buffers", "module",
-          module | {"parameters": ["r", 1], "buffers": ["r", 1]}, ["map", ["w"], [None]])  # fmt: skip
     typed("M-2-no-buffers", "a non-persistent buffer and no buffers", "module", module | {"non_persistent": ["r", 1]},
           ["seq", "tuple", ["b"]])  # fmt: skip
     typed("M-2-other", "a non-persistent buffer that is none", "module",
           module | {"buffers": ["r", 1], "non_persistent": ["r", 2]}, ["map", ["b"], [None]],
           ["seq", "tuple", ["b", "c"]])  # fmt: skip
+    for name, why, names in [
+        ("order", "non-persistent buffers that are not in order", ["b", "a"]),
+        ("twice", "a non-persistent buffer twice", ["a", "a"]),
+        ("case", "non-persistent buffers in the order of a dictionary", ["a", "B"]),
+    ]:
+        typed(f"M-2-{name}", why, "module", module | {"buffers": ["r", 1], "non_persistent": ["r", 2]},
+              ["map", ["a", "b", "B"], [None, None, None]], ["seq", "tuple", names])  # fmt: skip
+
+
+def _own_maps(typed: Callable[..., None], module: dict[str, Any]) -> None:
+    empty = ["map", [], []]
+    one_map = {"class": "a:B", "attributes": ["r", 1]}
+    typed("K-4-two-fields", "one map as parameters and as buffers", "module",
+          module | {"parameters": ["r", 1], "buffers": ["r", 1]}, empty)  # fmt: skip
+    typed("K-4-itself", "attributes that hold their own map", "object", one_map, ["map", ["a"], [["r", 1]]])
+    typed("K-4-own-child", "attributes that hold a list of their own map", "object", one_map,
+          ["map", ["a"], [["r", 2]]], ["seq", "list", [["r", 1]]])  # fmt: skip
+    typed("K-4-items", "items of an OrderedDict that are its attributes, too", "OrderedDict",
+          {"items": ["r", 1], "attributes": ["r", 1]}, empty)  # fmt: skip
+    typed("K-4-keywords", "keywords that are also an argument", "partial",
+          {"function": ["r", 1], "args": ["r", 2], "keywords": ["r", 3]},
+          ["typed", "function", 1, {"name": "a:b"}], ["seq", "tuple", [["r", 3]]], empty)  # fmt: skip
+    typed("K-4-modules", "one map as modules of two modules", "module", module | {"modules": ["r", 1]},
+          ["map", ["a"], [["r", 2]]], ["typed", "module", 1, module | {"modules": ["r", 1]}])  # fmt: skip
+    typed("K-4-extra-state", "attributes that are the extra state, too", "module",
+          module | {"attributes": ["r", 1], "extra_state": ["r", 1]}, empty)  # fmt: skip
+    typed("K-4-defaults", "an optimizer's defaults as a parameter group", "optimizer",
+          {"class": "a:B", "defaults": ["r", 1], "state": ["r", 2], "param_groups": ["r", 3]},
+          empty, empty, ["seq", "list", [["r", 1]]])  # fmt: skip
+    typed("K-4-opaque", "attributes that a call has, too", "object", one_map,
+          ["map", ["a"], [["r", 2]]], ["opaque", "call", {"args": ["r", 1]}])  # fmt: skip
+    owner = ["typed", "object", 1, {"class": "a:B", "attributes": ["r", 0]}]
+    bad("K-4-root", "attributes that are the root, too", ["r", 0], [["map", ["a"], [["r", 1]]], owner])
+    custom = ["typed", "custom", 1, {"class": "a:B", "state": ["r", 2]}]
+    bad("K-4-state", "one map as the state of two", ["r", 0],
+        [["seq", "list", [["r", 1], ["r", 3]]], custom, empty, custom])  # fmt: skip
+    held = ["typed", "object", 1, {"class": "a:B", "attributes": ["r", 1]}]
+    bad("K-4-tensor", "attributes of an object and of a tensor", ["r", 0], [held, ["map", ["a"], [["t", 0]]]],
+        flags="0", rows=[A], attributes=[[0, ["r", 1]]])  # fmt: skip
 
 
 def _values() -> None:
@@ -1129,6 +1291,28 @@ def _values() -> None:
           ["typed", "object", 1, {"class": "a:B", "attributes": ["r", 2]}], ["map", [], []])  # fmt: skip
     nodes("V-2-opaque", "a call that nobody can run as a key", ["map", [["r", 1]], [1]], ["opaque", "call", {}])
     nodes("V-2-frozenset", "a set in a frozenset", ["seq", "frozenset", [["r", 1]]], ["seq", "set", []])
+    key = ["map", [["r", 1]], [1]]
+    nodes("V-2-partial", "a partial as a key", key,
+          ["typed", "partial", 1, {"function": ["r", 2], "args": ["r", 3], "keywords": ["r", 4]}],
+          ["typed", "function", 1, {"name": "a:b"}], ["seq", "tuple", []], ["map", [], []])  # fmt: skip
+    nodes("V-2-cycle", "a tuple that holds itself as a key", key, ["seq", "tuple", [["r", 1]]])
+    nodes("V-2-frozenset-cycle", "a frozenset that holds itself", ["seq", "frozenset", [["r", 0]]])
+    nodes("V-2-frozenset-cycle-of-two", "a frozenset that holds itself through a tuple",
+          ["seq", "frozenset", [["r", 1]]], ["seq", "tuple", [["r", 0]]])  # fmt: skip
+    nodes("V-2-weight", "a key of 1000 items", key, ["seq", "tuple", list(range(1000))])
+    nodes("V-2-weight-of-element", "a tuple of 1000 items in a set", ["seq", "set", [["r", 1]]],
+          ["seq", "tuple", list(range(1000))])  # fmt: skip
+    pairs = [["seq", "tuple", [["r", i], ["r", i]]] for i in range(2, 10)]
+    nodes("V-2-weight-shared", "a key whose items are met 1023 times", key, *pairs,
+          ["seq", "tuple", [["r", 10], ["r", 10]]], ["seq", "tuple", []])  # fmt: skip
+    deep = [["seq", "tuple", [["r", i], ["r", i]]] for i in range(2, 100)]
+    nodes("V-2-weight-bomb", "a key whose items are met 2^99 times", key, *deep, ["seq", "frozenset", []])
+    nodes("V-2-weight-chain", "a chain of 1001 tuples as a key", key,
+          *[["seq", "tuple", [["r", i]]] for i in range(2, 1002)], ["seq", "tuple", []])  # fmt: skip
+    alike = [["i", hex(i * (2**61 - 1))] for i in range(1, 67)]
+    nodes("LIMIT-hashes", "66 keys of equal hashes", ["map", alike, [None] * 66])
+    nodes("LIMIT-hashes-of-set", "66 elements of equal hashes, of two types, beside others",
+          ["seq", "set", ["a", False, *alike[:32], 1, ["c", "0.0", "1.0"], *alike[32:65], None]])  # fmt: skip
     for name, why, keys in [
         ("text", "a text twice", ["a", "a"]),
         ("one", "1 and 1.0", [1, ["f", "1.0"]]),
@@ -1152,8 +1336,6 @@ def _values() -> None:
           ["typed", "str", 1, {"data": ["t", 0]}], **one)  # fmt: skip
     nodes("V-4-tuple", "a tuple that holds itself", ["seq", "tuple", [["r", 0]]])
     nodes("V-4-two", "two tuples that hold each other", ["seq", "tuple", [["r", 1]]], ["seq", "tuple", [["r", 0]]])
-    nodes("V-4-frozenset", "a frozenset that holds itself through a tuple", ["seq", "frozenset", [["r", 1]]],
-          ["seq", "tuple", [["r", 0]]])  # fmt: skip
     nodes(
         "V-4-custom",
         "the state of an object holds the object",
@@ -1162,10 +1344,24 @@ def _values() -> None:
     nodes("V-4-partial", "a partial of itself",
           ["typed", "partial", 1, {"function": ["r", 0], "args": ["r", 1], "keywords": ["r", 2]}],
           ["seq", "tuple", []], ["map", [], []])  # fmt: skip
+    nodes("V-4-state", "the state of an object is a dict that holds the object",
+          ["typed", "custom", 1, {"class": "a:B", "state": ["r", 1]}], ["map", ["a"], [["r", 0]]])  # fmt: skip
+    nodes("V-4-keywords", "a keyword of a partial is a tuple of the partial",
+          ["typed", "partial", 1, {"function": ["r", 1], "args": ["r", 2], "keywords": ["r", 3]}],
+          ["typed", "function", 1, {"name": "a:b"}], ["seq", "tuple", []], ["map", ["a"], [["r", 4]]],
+          ["seq", "tuple", [["r", 0]]])  # fmt: skip
     data = {"data": ["t", 0]}
     nodes("V-5-dtype", "bytes kept as int8", ["typed", "bytes", 1, data], flags="0", rows=[BYTE])
     nodes("V-5-rank", "bytes kept in two dimensions", ["typed", "bytes", 1, data], flags="0",
           rows=[(RESERVED + "text", "U8", [2, 2], b"text")])  # fmt: skip
+    nodes("V-5-scalar", "bytes kept without dimensions", ["typed", "bytes", 1, data], flags="0",
+          rows=[(RESERVED + "text", "U8", [], b"t")])  # fmt: skip
+    nodes("V-5-view", "text kept as a view of two dimensions", ["typed", "str", 1, data], flags="0", rows=[TEXT],
+          views=[[0, "uint8", [2, 2], [2, 1], 0]])  # fmt: skip
+    nodes("V-5-bool", "text kept as booleans", ["typed", "str", 1, data], flags="0",
+          rows=[(RESERVED + "text", "BOOL", [4], b"\1\0\0\1")])  # fmt: skip
+    nodes("V-5-cut", "text that ends within a character", ["typed", "str", 1, data], flags="0",
+          rows=[(RESERVED + "text", "U8", [3], b"ab\xc3")])  # fmt: skip
     nodes("V-5-text-dtype", "text kept as float32", ["typed", "str", 1, data], flags="0", rows=[A])
     nodes("V-5-not-utf8", "text that is not UTF-8", ["typed", "str", 1, data], flags="0",
           rows=[(RESERVED + "text", "U8", [4], b"\xff\xfe\xfd\xfc")])  # fmt: skip
@@ -1173,6 +1369,8 @@ def _values() -> None:
 
 _headers()
 _metadata()
+_header_forms()
+_references()
 _documents()
 _tensors()
 _kinds()

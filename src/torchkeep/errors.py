@@ -121,9 +121,17 @@ class OtherFormatError(FormatError):
 
 
 class TrustError(LoadError):
-    """The file needs classes or functions that the caller did not open."""
+    """The file needs classes or functions that the caller did not open.
+
+    Attributes:
+        names: what did not open, as ``"module:name"``.
+    """
 
     code = "TK-TRUST"
+
+    def __init__(self, message: str, *, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 class ChangedClassError(LoadError):

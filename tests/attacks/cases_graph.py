@@ -61,10 +61,10 @@ def _tensors_in_a_row() -> bytes:
 CASES["deep-tensors"].make = _tensors_in_a_row
 add("deep/lists as json", lambda: file([chain(DEEP, lambda x: [x], 1)]), seconds=20, mib=1500, verbs=("json",))
 add("deep/partials of partials", lambda: file([chain(DEEP, lambda x: partial(x, 1), function("torch:relu"))]), seconds=20, mib=1500, verbs=UNTOLD)
-add("deep/tuples as a key", lambda: file({chain(DEEP, lambda x: (x,), 1): 1}), seconds=20, mib=1500, poke=False, verbs=UNTOLD)
+add("deep/tuples as a key", lambda: file(Mp([(chain(5 * DEEP, lambda x: (x,), 1), 1)])), seconds=20, mib=1500, poke=False, verbs=UNTOLD)
 add("deep/tuples in a set", lambda: file([Sq("set", [chain(DEEP * 3, lambda x: (x,), 1)])]), seconds=20, mib=1500, poke=False, verbs=UNTOLD)
-add("deep/frozensets as a key", lambda: file({chain(DEEP, lambda x: Sq("frozenset", [x]), 1): 1}), seconds=20, mib=1500, poke=False, verbs=UNTOLD)
-add("deep/tuples as an optimizer's key", lambda: file(optimizer(state={chain(DEEP, lambda x: (x,), 1): {}})), seconds=20, mib=1500, poke=False, verbs=UNTOLD)
+add("deep/frozensets as a key", lambda: file(Mp([(chain(DEEP, lambda x: Sq("frozenset", [x]), 1), 1)])), seconds=20, mib=1500, poke=False, verbs=UNTOLD)
+add("deep/tuples as an optimizer's key", lambda: file(optimizer(state=Mp([(chain(5 * DEEP, lambda x: (x,), 1), {})]))), seconds=20, mib=1500, poke=False, verbs=UNTOLD)
 add("deep/modules with weights", lambda: file(chain(20_000, lambda x: module(modules={"abcdefgh" * 4: x}, parameters={"w": T(SHARED_T, flags=3)}), module())), seconds=20, mib=1500, poke=False, verbs=UNTOLD)
 add("deep/one long key above", lambda: file({"k" * 5_000_000: [[] for _ in range(5_000)]}), seconds=20, mib=1500, poke=False, verbs=("inspect", "load"))
 add("deep/long keys all the way", lambda: file(chain(2_000, lambda x: {"k" * 1_000: x}, 1)), seconds=20, mib=1500, poke=False, verbs=("inspect", "load"))
@@ -73,7 +73,7 @@ SHARED_T = S("t", "float32", (1,))
 # --- sharing ---
 
 _TWICE = {
-    "tuples as a key": lambda: file({_doubled(60, lambda x: (x, x), 1): 1}),
+    "tuples as a key": lambda: file(Mp([(_doubled(60, lambda x: (x, x), 1), 1)])),
     "tuples in a set": lambda: file([Sq("set", [_doubled(60, lambda x: (x, x), 1)])]),
     "tuples as a value": lambda: file([_doubled(60, lambda x: (x, x), 1)]),
     "lists": lambda: file([_doubled(60, lambda x: [x, x], 1)]),
@@ -253,6 +253,7 @@ def _info(version: int) -> Any:
 
 
 add("many/classes that do not open", lambda: file([module(f"gone{i}.nets:Net") for i in range(30_000)]), seconds=15, expect={"load": "TrustError"})
+add("many/names of one long one", lambda: file([module(f"gone.nets:{'N' * 1_000_000 if not i else i}") for i in range(5_000)]), seconds=15, expect={"load": "TrustError"})
 add("many/records", lambda: file([plain(f"gone{i}:X") for i in range(30_000)]), seconds=15, poke=False)
 add("many/hooks", lambda: file([module(hooks=("a forward hook",)) for _ in range(30_000)]), load={"allow": {"hooks"}}, seconds=15, poke=False)
 add("many/extra states", lambda: file([module(f"{NETS}:Extra", extra_state=1) for _ in range(30_000)]), seconds=15, poke=False)

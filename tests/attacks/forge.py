@@ -224,7 +224,8 @@ def native(
     text = d.encode(document, shown)
     if edit is not None:
         text = edit(text)
-    blobs = [(data or {}).get(i, b"\0" * nbytes) for i, (_, _, nbytes) in enumerate(listed)]
+    given = data or {}
+    blobs = [given[i] if i in given else b"\0" * nbytes for i, (_, _, nbytes) in enumerate(listed)]
     digests = "".join(f"{xxh3_64_intdigest(blob):016x}" for blob in blobs)
     metadata = {"torchkeep.digests": "0" * 16 + digests, "format": "pt", "torchkeep": text}
     entries = {

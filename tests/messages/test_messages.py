@@ -12,7 +12,9 @@ import json
 import os
 import pickle
 import re
+import sys
 import threading
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +34,7 @@ from torchkeep.errors import TorchkeepError, TorchkeepWarning
 from torchkeep.limits import Limits
 from torchkeep.storage import Span, open_source
 from torchkeep.storage.failures import path_error
-from torchkeep.values import registry
+from torchkeep.values import dtypes, registry
 
 VECTORS = Path(__file__).parents[2] / "spec" / "vectors" / "reject"
 
@@ -214,6 +216,21 @@ class HasSetstate(nn.Module):
         vars(self).update(state)
 
 
+class Finalized(nn.Module):
+    def __del__(self) -> None: ...
+
+
+class Resets:
+    def __setstate__(self, state: Any) -> None: ...
+
+
+class Mine(optim.SGD):
+    pass
+
+
+Mine.__module__ = "torch.optim.mine"
+
+
 def free(x: Any) -> Any:
     return x
 
@@ -310,6 +327,18 @@ UNSAVEABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "attribute's name": (lambda: net(__hash__=3), r"^model\.__hash__ .* dunder name"),
     "attribute that is no name": (lambda: (m := net(), vars(m).update({3: 4}))[0], r"is no name of an attribute"),
     "key": (lambda: {"a": {Plain(): 1}}, r"^obj\['a'\].* cannot be a dict key"),
+    "a method of another": (
+        lambda: (m := Net(), {"m": m, "f": types.MethodType(free, m)})[1],
+        r"^obj\['f'\] .* not a method that its object's class defines",
+    ),
+    "an object of torch": (lambda: {"g": torch.Generator()}, r"^obj\['g'\] .* has no codec"),
+    "a module of torch": (lambda: nn.DataParallel(Net()), r"^model .* closed table.*Save the module inside it"),
+    "an optimizer of torch": (
+        lambda: {"o": Mine(Net().parameters())},
+        r"^obj\['o'\] .* not in the closed table of torch's optimizers",
+    ),
+    "a key of many parts": (lambda: {tuple(range(100_000)): 1}, r"too many for a key"),
+    "an integer of many bytes": (lambda: [1 << 8 * 100_000], r"^obj\[0\] "),  # which no load would take
     "advice": (lambda: net(__call__=3), r"(?s)^(?!.*register\(int)"),  # which would change nothing
     "deep": (lambda: {"a": [(1, {"b": net(x=[threading.Lock()])})]}, r"^obj\['a'\]\[0\]\[1\]\['b'\]\.x\[0\] "),
 }
@@ -471,6 +500,12 @@ def more_tensors_than_the_limits_allow(at: Path) -> None:
         containers.read(source, limits=Limits(tensors=1))
 
 
+@message(errors.LimitError, r"1 nodes|1 node")
+def more_nodes_than_the_limits_allow(at: Path) -> None:
+    with open_source(saved(at, [Net()])) as source:
+        containers.read(source, limits=Limits(nodes=1))
+
+
 # Loading
 
 
@@ -535,6 +570,48 @@ def a_trusted_part_of_the_standard_library(at: Path) -> None:
 @message(errors.TrustError, r"is no Module")
 def a_given_class_of_another_role(at: Path) -> None:
     torchkeep.load(saved(at, Net()), classes={f"{HERE}:Net": Plain})
+
+
+@message(errors.TrustError, r"is a function where a class was saved")
+def a_function_in_the_place_of_a_class(at: Path) -> None:
+    torchkeep.load(saved(at, Net()), classes={f"{HERE}:Net": free})
+
+
+@message(errors.TrustError, r"is a class where a function was saved")
+def a_class_in_the_place_of_a_function(at: Path) -> None:
+    torchkeep.load(saved(at, net(act=free)), classes={f"{HERE}:free": Plain})
+
+
+@message(errors.TrustError, r"carries code of its own")
+def a_given_class_that_carries_code(at: Path) -> None:
+    torchkeep.load(saved(at, Net()), classes={f"{HERE}:Net": torch.fx.GraphModule})
+
+
+@message(errors.TrustError, r"has a finalizer", r"classes=\{")
+def a_class_with_a_finalizer(at: Path) -> None:
+    torchkeep.load(saved(at, Finalized()))
+
+
+@message(errors.TrustError, r"only re-exported by reexporting")
+def a_trusted_module_that_only_passes_the_class_on(at: Path) -> None:
+    module: Any = types.ModuleType("reexporting")
+    module.Net = Net
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "reexporting", module)
+        torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "reexporting:Net")), trust="reexporting")
+
+
+@message(errors.TrustError, r"class: a class opens only when the caller names it", r"classes=\{")
+def a_class_as_a_value(at: Path) -> None:
+    torchkeep.load(saved(at, {"c": Net}))
+
+
+@message(errors.LoadError, r"bfloat16", r"Install a newer torch")
+def a_dtype_of_tensors_that_this_torch_lacks(at: Path) -> None:
+    saved(at, Net().to(torch.bfloat16))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delitem(dtypes.BY_NAME, "bfloat16")
+        torchkeep.load(file(at))
 
 
 @message(errors.TrustError, r"has its own __setstate__", r"classes=\[HasSetstate\]")
@@ -942,6 +1019,43 @@ def test_records_are_told(tmp_path: Path) -> None:
     [told] = findings(act)
     assert f"{HERE}:Plain came back as inert Records" in told
     assert f"classes={{'{HERE}:Plain': Plain}}" in told
+
+
+@pytest.mark.parametrize(
+    ("make", "old", "new", "says"),
+    [
+        (Plain, "", "", "is held by no module of its own package"),
+        (Plain, f"{HERE}:Plain", "fractions:Fraction", "belongs to the standard library"),
+        (Plain, f"{HERE}:Plain", "gone:Plain", "gone is not imported"),
+        (lambda: net(c=Resets()), "", "", "defines __setstate__"),
+        (lambda: net(c=Plain()), f"{HERE}:Plain", f"{HERE}:Slots", "is not a class whose objects are a __dict__"),
+    ],
+)
+def test_records_say_why(tmp_path: Path, make: Callable[[], Any], old: str, new: str, says: str) -> None:
+    __import__("fractions")
+    path = crafted(tmp_path, make(), renamed(old, new))
+    [told] = findings(lambda: torchkeep.load(path))
+    assert f"came back as inert Records: it {says}" in told or "Records: " in told
+    assert says in told
+    assert "pass classes={" in told
+
+
+def test_a_custom_class_that_is_not_registered_any_more(tmp_path: Path) -> None:
+    with registered(Plain, encode=lambda obj: 1, decode=lambda state: Plain()):
+        path = saved(tmp_path, {"c": Plain()})
+    with pytest.raises(errors.TrustError, match=f"{HERE}:Plain") as caught:
+        torchkeep.load(path)
+    assert "torchkeep.register(" in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_an_encoder_that_raises(tmp_path: Path) -> None:
+    with (
+        registered(Plain, encode=lambda obj: 1 / 0, decode=free),
+        pytest.raises(errors.UnsaveableError, match=r"obj\['c'\] .* raised ZeroDivisionError: division by zero"),
+    ):
+        torchkeep.save({"c": Plain()}, file(tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 class Extra(nn.Module):

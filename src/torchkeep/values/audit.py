@@ -92,7 +92,7 @@ def audit(
         result.opened.pop(key, None)  # held by its own package in one place and by nobody in another
     refused = [found for found in closed.values() if found.role != "object"]
     if refused and not skeleton:
-        raise TrustError(_trust_message(path, refused))
+        raise TrustError(_trust_message(path, refused), names=tuple(sorted({found.name for found in refused})))
     for i, node in nodes:
         if isinstance(node, Opaque):
             raise LoadError(f"{path}: node {i} is {node.what}, which can be shown but not built. Nothing was loaded.")

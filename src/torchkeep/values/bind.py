@@ -6,12 +6,12 @@ says which bytes go where, and the memory of the target is only written when the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 
-from ..document import EXTRA_STATE, Document, StateDict, Value
+from ..document import EXTRA_STATE, ITEMSIZE, Document, StateDict, Value, extent
 from .dtypes import dtype_name
 from .names import Rename, match_prefixes, rename
 
@@ -30,10 +30,12 @@ class Match:
         missing: names of the target that the file lacks.
         unexpected: names of the file that the target lacks.
         mismatched: names that do not fit: (name, in the file, in the target).
+        conflicts: those of them whose tensor is tied to one that other values go to.
         renamed: names of the file that stand for other names.
         cast: names whose dtype changes: (name, in the file, in the target).
         tied: names that are filled through another name of the same tensor.
         total: how many tensors the target has.
+        by_itself: how many a target with its own `load_state_dict` filled, once it has.
     """
 
     module: torch.nn.Module
@@ -43,14 +45,18 @@ class Match:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[tuple[str, str, str]] = field(default_factory=list)
+    conflicts: list[tuple[str, str, str]] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
     cast: list[tuple[str, str, str]] = field(default_factory=list)
     tied: list[str] = field(default_factory=list)
     total: int = 0
+    by_itself: int | None = None
 
     @property
     def matched(self) -> int:
         """How many of the target's tensors are filled."""
+        if self.by_itself is not None:
+            return self.by_itself
         return len(self.rows) + len(self.tied)
 
 
@@ -92,10 +98,19 @@ def match(
     *,
     how: Rename | None,
     assign: bool,
-    digests: list[int] | None,
+    same_bytes: SameBytes,
     where: str,
 ) -> Match:
     """Hold the file's names, shapes and dtypes against the target's.
+
+    Args:
+        document: a checked Document.
+        weights: the tensors that the file offers.
+        module: the target.
+        how: the caller's `rename=`.
+        assign: whether tensors will take the place of the target's.
+        same_bytes: whether two stored tensors have the same bytes; asked only for tied targets.
+        where: the file, for messages.
 
     Raises:
         BindError: `rename=` fits nothing, or makes two names one.
@@ -114,26 +129,68 @@ def match(
     found.unexpected = [name for name in (*rows, *extra) if name not in targets and name not in extras]
     found.extra = {name: value for name, value in extra.items() if name in extras}
     found.missing = [name for name in extras if name not in extra]
-    filled: dict[int, str] = {}
+    filled: dict[object, str] = {}
+    memory = id if assign else memory_of
     for name, target in targets.items():
         if name not in rows:
             continue
         problem = _problem(document, rows[name], target, assign=assign)
-        first = filled.get(id(target))
-        if problem is None and first is not None:
-            problem = _tie_problem(document, found.rows[first], rows[name], first, digests)
+        first = filled.get(memory(target))
+        if problem is None and first is not None and not _same(document, found.rows[first], rows[name], same_bytes):
+            problem = "values of its own", f"tied to {first!r}"
+            found.conflicts.append((name, *problem))
         if problem is not None:
             found.mismatched.append((name, *problem))
             continue
-        filled.setdefault(id(target), name)
+        filled.setdefault(memory(target), name)
         found.rows[name] = rows[name]
         saved, now = document.tensors.dtype(rows[name]), dtype_name(target.dtype)
         if saved != now and not assign:
             found.cast.append((name, saved, now))
     for name, target in targets.items():
         if name not in rows:
-            (found.tied if id(target) in filled else found.missing).append(name)
+            (found.tied if memory(target) in filled else found.missing).append(name)
+    if not assign:
+        _refuse_overlaps(found, targets)
     return found
+
+
+SameBytes = Callable[[int, int], bool]
+
+
+def memory_of(tensor: torch.Tensor) -> object:
+    """What two tensors have in common exactly if they are the same elements of the same memory."""
+    if torch.nn.parameter.is_lazy(tensor) or tensor.layout != torch.strided or not tensor.numel():
+        return id(tensor)
+    geometry = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+    return tensor.untyped_storage()._cdata, geometry
+
+
+def _same(document: Document, first: int, row: int, same_bytes: SameBytes) -> bool:
+    """Whether two rows of the file have the same values."""
+    table = document.tensors
+    if table.views.get(first) != table.views.get(row) or table.lazy.get(first) != table.lazy.get(row):
+        return False
+    return table.stored[first] == table.stored[row] or same_bytes(table.stored[first], table.stored[row])
+
+
+def _refuse_overlaps(found: Match, targets: dict[str, torch.Tensor]) -> None:
+    """Targets that share a part of their memory cannot each get their own values."""
+    extents: dict[object, dict[object, tuple[int, int, str]]] = {}
+    for name in found.rows:
+        target = targets[name]
+        if isinstance(key := memory_of(target), tuple):
+            begin = int(target.storage_offset()) * target.itemsize
+            end = begin + extent(tuple(target.shape), target.stride(), 0) * target.itemsize
+            extents.setdefault(key[0], {}).setdefault(key, (begin, end, name))
+    for pieces in extents.values():
+        reach, last = 0, ""
+        for begin, end, name in sorted(pieces.values()):
+            if begin < reach:
+                found.mismatched.append((name, "values of its own", f"shares memory with {last!r}"))
+                found.rows.pop(name)
+            if end > reach:
+                reach, last = end, name
 
 
 def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool) -> tuple[str, str] | None:
@@ -144,33 +201,34 @@ def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool
     if table.shape(row) != tuple(target.shape):
         return f"shape {table.shape(row)}", f"shape {tuple(target.shape)}"
     if assign:
+        if target.requires_grad and _kind(table.dtype(row)) < _REAL:
+            return f"dtype {table.dtype(row)}", "a parameter that requires a gradient"
         return None
     if target.device.type == "meta":
         return "values", "on the meta device, which holds none: pass assign=True"
     if target.layout != torch.strided or target.is_quantized or type(target) not in (torch.Tensor, torch.nn.Parameter):
         return "a plain tensor", f"a {type(target).__name__} of layout {target.layout}"
     saved, now = table.dtype(row), dtype_name(target.dtype)
-    if saved != now and _kind(saved) > _kind(now):
+    if saved != now and (_kind(saved) > _kind(now) or not {saved, now} <= _CASTABLE):
         return f"dtype {saved}", f"dtype {now}, which cannot hold it"
     if any(stride == 0 and size > 1 for stride, size in zip(target.stride(), target.shape, strict=True)):
         return "a value for each element", "expanded: its elements share memory"
     return None
 
 
+_REAL, _COMPLEX = 2, 3
+
+_CASTABLE = frozenset(ITEMSIZE) - {
+    *(name for name in ITEMSIZE if name.startswith(("bits", "float4"))),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in range(1, 8)),
+}
+"""Dtypes that torch converts from and to; the others are bits to it."""
+
+
 def _kind(dtype: str) -> int:
     """Kinds of number in the order in which each holds the one before: bool, integer, real, complex."""
     if dtype.startswith("complex"):
-        return 3
+        return _COMPLEX
     if dtype.startswith(("float", "bfloat")):
-        return 2
+        return _REAL
     return 0 if dtype == "bool" else 1
-
-
-def _tie_problem(
-    document: Document, first: int, row: int, first_name: str, digests: list[int] | None
-) -> tuple[str, str] | None:
-    """Two names of one target tensor must have the same bytes in the file."""
-    stored = document.tensors.stored
-    if stored[first] == stored[row] or digests is None or digests[stored[first]] == digests[stored[row]]:
-        return None
-    return "values of its own", f"tied to {first_name!r}"

@@ -8,14 +8,17 @@ position, with every state's shape held against its parameter's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
 from ..document import Document, Seq, TensorRef, Value, items_of
+from . import torch_table
+from .bind import SameBytes
 from .names import match_prefixes
+from .registry import class_name
 
 How = Literal["identity", "names", "position"]
 
@@ -28,6 +31,7 @@ class SavedOptimizer:
     """An optimizer, or the state_dict of one, as a file has it.
 
     Attributes:
+        kind: its class, as the file names it; None for a state_dict.
         groups: hyperparameters of each group, ``params`` and ``param_names`` left out.
         params: for each group its parameters, as keys of `state`.
         names: for each group the names of its parameters, or None where the file has none.
@@ -35,6 +39,7 @@ class SavedOptimizer:
         by_identity: whether the names come from the model that was saved beside it.
     """
 
+    kind: str | None = None
     groups: list[dict[Value, Value]] = field(default_factory=list)
     params: list[list[Value]] = field(default_factory=list)
     names: list[list[str] | None] = field(default_factory=list)
@@ -60,7 +65,7 @@ def saved_optimizer(document: Document, value: Value, names_of_rows: Mapping[int
     state = items_of(document, parts.get("state"))
     if not isinstance(groups, Seq) or state is None:
         return None
-    saved = SavedOptimizer(state=state)
+    saved = SavedOptimizer(optimizer.text("class") if optimizer else None, state=state)
     for group in groups.items:
         entries = dict(items_of(document, group) or {})
         params = document.node(entries.pop("params", None))
@@ -73,8 +78,8 @@ def saved_optimizer(document: Document, value: Value, names_of_rows: Mapping[int
         saved.names.append(listed if listed is None or len(listed) == len(params.items) else None)
     if names_of_rows is not None:
         rows = [[p.index if isinstance(p, TensorRef) else -1 for p in params] for params in saved.params]
-        if all(row in names_of_rows for group_rows in rows for row in group_rows):
-            saved.names = [[names_of_rows[row] for row in group_rows] for group_rows in rows]
+        if any(row in names_of_rows for group_rows in rows for row in group_rows):
+            saved.names = [[names_of_rows.get(row, f"(tensor {row})") for row in group_rows] for group_rows in rows]
             saved.by_identity = True
     return saved
 
@@ -107,6 +112,7 @@ def match_optimizer(
     saved: SavedOptimizer,
     optimizer: torch.optim.Optimizer,
     names_of_targets: Mapping[int, str] | None,
+    same_bytes: SameBytes,
 ) -> OptimizerMatch:
     """Find the parameter of each saved state.
 
@@ -115,13 +121,16 @@ def match_optimizer(
         saved: the state in the file.
         optimizer: the target.
         names_of_targets: by `id`, names of the target's parameters in the model beside it; None without one.
+        same_bytes: whether two stored tensors have the same bytes.
     """
+    if (other := _other_kind(saved, optimizer)) is not None:
+        return OptimizerMatch(optimizer, "position", groups=[None] * len(optimizer.param_groups), mismatched=[other])
     names = _target_names(optimizer, names_of_targets if saved.by_identity else None)
     if names is None and names_of_targets is not None:
         names = _target_names(optimizer, names_of_targets)
     if names is not None and all(group is not None for group in saved.names):
         found = OptimizerMatch(optimizer, "identity" if saved.by_identity else "names")
-        _by_names(document, saved, names, found)
+        _by_names(document, saved, names, found, same_bytes)
     else:
         found = OptimizerMatch(optimizer, "position")
         _by_position(saved, found)
@@ -142,7 +151,13 @@ def _target_names(optimizer: torch.optim.Optimizer, by_id: Mapping[int, str] | N
     return names
 
 
-def _by_names(document: Document, saved: SavedOptimizer, names: Sequence[Sequence[str]], found: OptimizerMatch) -> None:
+def _by_names(
+    document: Document,
+    saved: SavedOptimizer,
+    names: Sequence[Sequence[str]],
+    found: OptimizerMatch,
+    same_bytes: SameBytes,
+) -> None:
     home = {
         name: (group, key)
         for group, (listed, keys) in enumerate(zip(saved.names, saved.params, strict=True))
@@ -162,35 +177,56 @@ def _by_names(document: Document, saved: SavedOptimizer, names: Sequence[Sequenc
             else:
                 found.missing.append(name)
             position += 1
-        found.groups.append(_hyperparameters(document, saved, list(origins), number, found))
+        found.groups.append(saved.groups[next(iter(origins))] if origins else None)
+        for what, ours in _disagreements(document, saved, list(origins), same_bytes):
+            found.mismatched.append((f"param_groups[{number}][{what!r}]", ours, "one group"))
     found.unexpected.extend(home)
 
 
-def _hyperparameters(
-    document: Document, saved: SavedOptimizer, origins: list[int], number: int, found: OptimizerMatch
-) -> dict[Value, Value] | None:
-    """What a group takes from the groups that its parameters were in, which have to agree."""
-    if not origins:
-        return None
-    first = saved.groups[origins[0]]
+def _disagreements(
+    document: Document, saved: SavedOptimizer, origins: list[int], same_bytes: SameBytes
+) -> Iterator[tuple[Value, str]]:
+    """Hyperparameters in which groups of the file differ that are one group in the target."""
+    first = saved.groups[origins[0]] if origins else {}
     for other in origins[1:]:
-        for key in first.keys() | saved.groups[other].keys():
-            one, two = (_plain(document, saved.groups[i].get(key)) for i in (origins[0], other))
-            if one != two:
-                found.mismatched.append(
-                    (
-                        f"param_groups[{number}][{key!r}]",
-                        f"{one} in group {origins[0]}, {two} in group {other}",
-                        "one group",
-                    )
-                )
-    return first
+        for key in dict.fromkeys([*first, *saved.groups[other]]):
+            one, two = first.get(key), saved.groups[other].get(key)
+            if not _equal(document, one, two, same_bytes):
+                yield key, f"{_shown(document, one)} in group {origins[0]}, {_shown(document, two)} in group {other}"
+
+
+def _equal(document: Document, one: Value, two: Value, same_bytes: SameBytes) -> bool:
+    if isinstance(one, TensorRef) and isinstance(two, TensorRef):
+        table = document.tensors
+        stored = table.stored[one.index], table.stored[two.index]
+        return table.shape(one.index) == table.shape(two.index) and same_bytes(*stored)
+    return _plain(document, one) == _plain(document, two)
 
 
 def _plain(document: Document, value: Value) -> object:
     """A hyperparameter for comparing: a tuple of betas by its items."""
     node = document.node(value)
     return node.items if isinstance(node, Seq) else value
+
+
+def _shown(document: Document, value: Value) -> str:
+    return "a tensor" if isinstance(value, TensorRef) else repr(_plain(document, value))
+
+
+_OPTIONS = frozenset(
+    {"amsgrad", "capturable", "decoupled_weight_decay", "differentiable", "foreach", "fused", "maximize"}
+)
+"""Hyperparameters that older releases of torch did not have."""
+
+
+def _other_kind(saved: SavedOptimizer, optimizer: torch.optim.Optimizer) -> tuple[str, str, str] | None:
+    """What tells that the state is of another kind of optimizer: its class, or what its groups lack."""
+    ours = torch_table.name_of(type(optimizer)) or class_name(type(optimizer))
+    if saved.kind is not None:
+        same = saved.kind.rpartition(".")[2].rpartition(":")[2] == type(optimizer).__name__
+        return None if same else ("class", saved.kind, ours)
+    lacking = sorted(set(optimizer.defaults) - _OPTIONS - set().union(*saved.groups))
+    return ("param_groups", f"without {', '.join(lacking)}", ours) if lacking and saved.groups else None
 
 
 def _by_position(saved: SavedOptimizer, found: OptimizerMatch) -> None:
@@ -211,7 +247,7 @@ def _check_shapes(document: Document, found: OptimizerMatch) -> None:
     parameters = [p for group in found.optimizer.param_groups for p in group["params"]]
     if isinstance(found.optimizer, torch.optim.LBFGS):
         return  # its state is of all parameters together, flattened
-    for position, state in found.state.items():
+    for position, state in list(found.state.items()):
         shape = tuple(parameters[position].shape)
         for key, item in (items_of(document, state) or {}).items():
             if not isinstance(item, TensorRef) or key in _OWN_SHAPES:
@@ -220,6 +256,7 @@ def _check_shapes(document: Document, found: OptimizerMatch) -> None:
             if saved not in ((), (1,), shape):
                 what = f"state[{position}][{key!r}]"
                 found.mismatched.append((what, f"shape {saved}", f"a parameter of shape {shape}"))
+                found.state.pop(position, None)
 
 
 def apply(found: OptimizerMatch, state: Mapping[int, Any], groups: Sequence[Mapping[str, Any] | None]) -> None:

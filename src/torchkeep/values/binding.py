@@ -10,7 +10,7 @@ import torch
 
 from ..document import Document, StateDict, Value, is_optimizer, items_of, parts_with_weights, state_dict_of
 from ..errors import BindError
-from .bind import Match, match, tensors_of
+from .bind import Match, SameBytes, match, tensors_of
 from .bind_optimizer import OptimizerMatch, match_optimizer, saved_optimizer
 from .names import Rename
 from .transfer import intervenes
@@ -50,7 +50,7 @@ def bind(
     path: str,
     how: Rename | None,
     assign: bool,
-    digests: list[int] | None,
+    same_bytes: SameBytes,
     allowed: frozenset[str],
 ) -> Binding:
     """Match a target with the part of a file at `start`; nothing of the target is changed.
@@ -62,12 +62,12 @@ def bind(
     found = Binding()
     if isinstance(target, torch.nn.Module):
         found.part, weights = _weights(document, start, path)
-        _bind_module(found, "", document, weights, target, how=how, assign=assign, digests=digests, where=path)
+        _bind_module(found, "", document, weights, target, how=how, assign=assign, same_bytes=same_bytes, where=path)
     elif isinstance(target, torch.optim.Optimizer):
         found.part, value = _optimizer(document, start, path)
-        _bind_optimizer(found, "", document, value, target, path)
+        _bind_optimizer(found, "", document, value, target, path=path, same_bytes=same_bytes)
     elif isinstance(target, Mapping):
-        _bind_dict(found, document, start, target, path=path, how=how, assign=assign, digests=digests)
+        _bind_dict(found, document, start, target, path=path, how=how, assign=assign, same_bytes=same_bytes)
     else:
         raise TypeError(f"load_into takes a module, an optimizer, or a dict of these, not {type(target).__name__}")
     _require_fit(found, path, allowed)
@@ -83,7 +83,7 @@ def _bind_dict(
     path: str,
     how: Rename | None,
     assign: bool,
-    digests: list[int] | None,
+    same_bytes: SameBytes,
 ) -> None:
     for label, part in target.items():
         if not isinstance(part, torch.nn.Module | torch.optim.Optimizer):
@@ -101,10 +101,12 @@ def _bind_dict(
             weights = state_dict_of(document, entries[label])
             if weights is None:
                 raise BindError(f"{path}: {label!r} is neither a module nor a state_dict. The target was not changed.")
-            _bind_module(found, label, document, weights, part, how=how, assign=assign, digests=digests, where=path)
+            _bind_module(
+                found, label, document, weights, part, how=how, assign=assign, same_bytes=same_bytes, where=path
+            )
     for label, part in target.items():
         if isinstance(part, torch.optim.Optimizer):
-            _bind_optimizer(found, label, document, entries[label], part, path)
+            _bind_optimizer(found, label, document, entries[label], part, path=path, same_bytes=same_bytes)
 
 
 def _weights(document: Document, start: Value, path: str) -> tuple[str, StateDict]:
@@ -146,13 +148,20 @@ def _bind_module(
     *,
     how: Rename | None,
     assign: bool,
-    digests: list[int] | None,
+    same_bytes: SameBytes,
     where: str,
 ) -> None:
-    made = match(document, weights, module, how=how, assign=assign, digests=digests, where=where)
+    made = match(document, weights, module, how=how, assign=assign, same_bytes=same_bytes, where=where)
     found.modules[label] = made
-    if intervenes(module):
-        return  # its own load_state_dict has the last word on names and shapes
+    for name, target in tensors_of(module).items():
+        if torch.nn.parameter.is_lazy(target):
+            found.problems.append(
+                ("lazy", f"{label or 'model'}[{name!r}]", "lazy: run one batch through the target first")
+            )
+    if intervenes(module):  # its own load_state_dict has the last word on names and shapes
+        for name, ours, theirs in made.conflicts:
+            found.problems.append(("mismatched", f"{label or 'model'}[{name!r}]", f"file: {ours}; target: {theirs}"))
+        return
     place = label or "model"
     for name in made.missing:
         found.problems.append(("missing", f"{place}[{name!r}]", "missing from the file"))
@@ -173,13 +182,20 @@ def _nothing(made: Match) -> str:
 
 
 def _bind_optimizer(
-    found: Binding, label: str, document: Document, value: Value, optimizer: torch.optim.Optimizer, path: str
+    found: Binding,
+    label: str,
+    document: Document,
+    value: Value,
+    optimizer: torch.optim.Optimizer,
+    *,
+    path: str,
+    same_bytes: SameBytes,
 ) -> None:
     names_of_rows, names_of_targets = _names(found)
     saved = saved_optimizer(document, value, names_of_rows)
     if saved is None:
         raise BindError(f"{path}: {label!r} is no optimizer and no optimizer's state_dict. The target was not changed.")
-    made = match_optimizer(document, saved, optimizer, names_of_targets)
+    made = match_optimizer(document, saved, optimizer, names_of_targets, same_bytes)
     found.optimizers[label] = made
     place = label or "optimizer"
     for name in made.missing:
@@ -188,7 +204,7 @@ def _bind_optimizer(
         found.problems.append(("unexpected", f"{place}[{name!r}]", "a parameter of the file, not of the target"))
     for what, ours, theirs in made.mismatched:
         found.problems.append(("mismatched", f"{place}.{what}", f"file: {ours}; target: {theirs}"))
-    if saved.state and not made.state and not made.mismatched:
+    if saved.state and not made.state:
         found.problems.append(("nothing", place, "no state of the file belongs to a parameter of the target"))
 
 
@@ -203,8 +219,8 @@ def _names(found: Binding) -> tuple[dict[int, str] | None, dict[int, str] | None
         tensors = tensors_of(made.module)
         for name, tensor in tensors.items():
             targets.setdefault(id(tensor), prefix + name)
-        for name, row in made.rows.items():
-            rows.setdefault(row, targets[id(tensors[name])])
+        for name, row in (*made.rows.items(), *made.given.items()):
+            rows.setdefault(row, targets[id(tensors[name])] if name in tensors else prefix + name)
     return rows, targets
 
 
@@ -223,7 +239,9 @@ def _require_fit(found: Binding, path: str, allowed: frozenset[str]) -> None:
     lines += _aligned([(where, what) for _, where, what in serious[:_SHOWN]])
     if len(serious) > _SHOWN:
         lines.append(f"  ... and {len(serious) - _SHOWN} more")
-    if nothing:
+    if any(kind == "lazy" for kind, _, _ in serious):
+        lines.append("  A lazy module has no shapes to load into yet.")
+    elif nothing:
         lines.append("  Say with rename=[(old, new)] which names stand for which.")
     else:
         quoted = ", ".join(f'"{way}"' for way in ways)

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 
 from ..document import Document, Finding, Value
-from ..errors import BindError, PartialLoadError
+from ..errors import BindError, PartialLoadError, TrustError
 from .audit import audit
-from .bind import Match, extra_states_of
+from .bind import Match, extra_states_of, memory_of, tensors_of
 from .bind_optimizer import OptimizerMatch, apply
 from .binding import Binding
 from .build import build
@@ -77,7 +77,7 @@ def fill(
     """
     run = _Fill(document, reader, path, replace, allowed, [], [])
     steps = [run.optimizer(found) for found in binding.optimizers.values()]
-    steps += [run.extra_state(found) for found in binding.modules.values() if found.extra]
+    steps += [run.extra_state(label, found, binding) for label, found in binding.modules.items() if found.extra]
     steps = [run.module(label, found, binding) for label, found in binding.modules.items()] + steps
     for step in steps:
         run.write(step)
@@ -136,31 +136,45 @@ class _Fill:
 
     def _in_place(self, label: str, found: Match, binding: Binding) -> None:
         plan = transfer(self.document, found)
+        names: dict[object, list[str]] = {}
+        targets = tensors_of(found.module)
+        for name, target in targets.items():
+            names.setdefault(memory_of(target), []).append(binding.label(label, name))
         started: list[int] = []
         try:
             self.reader.read(plan.direct, started)
         finally:
-            self.overwritten.extend(binding.label(label, plan.direct[i].name) for i in started)
+            for i in started:
+                self.overwritten.extend(names.pop(memory_of(targets[plan.direct[i].name]), ()))
             note_written(plan)
         for batch in plan.batches:
             memory = allocate(self.document.tensors, [staged.row for staged in batch])
             self.reader.fill(memory)
             for name in copy_batch(batch, memory):
-                self.overwritten.append(binding.label(label, name))
+                self.overwritten.extend(names.pop(memory_of(targets[name]), ()))
 
     def _by_its_own(self, found: Match, made: dict[str, torch.Tensor]) -> None:
         state: dict[str, Any] = dict(made)
         state.update({name: self._built(value) for name, value in found.extra.items()})
-        strict = not {"missing", "unexpected"} & self.allowed
+
+        def accept(keys: Any) -> None:
+            lost = {"missing": list(keys.missing_keys), "unexpected": list(keys.unexpected_keys)}
+            problems = [f"{kind} {names}" for kind, names in lost.items() if names and kind not in self.allowed]
+            filled = sum(name not in lost["missing"] for name in tensors_of(found.module))
+            if found.total and not filled:
+                problems.append("no name matched")
+            if problems:
+                raise RuntimeError("; ".join(problems))
+            found.missing, found.unexpected, found.mismatched = lost["missing"], lost["unexpected"], []
+            found.by_itself = filled
+
         try:
-            keys = load_by_its_own(found.module, state, strict=strict, assign=self.replace)
-        except RuntimeError as error:
-            raise BindError(f"{self.path}: {error} The target was not changed.") from error
-        found.missing, found.unexpected = list(keys.missing_keys), list(keys.unexpected_keys)
-        found.mismatched = []
-        loaded = len(made) - len(found.unexpected)
-        if made and loaded <= 0:
-            raise BindError(f"{self.path}: no name matched. The target was not changed.")
+            load_by_its_own(found.module, state, assign=self.replace, accept=accept)
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            name = type(found.module).__name__
+            raise BindError(
+                f"{self.path}: {name}'s own load_state_dict: {error}. The target was not changed."
+            ) from error
         self.findings.append(
             Finding(
                 "own-load",
@@ -170,7 +184,7 @@ class _Fill:
             )
         )
 
-    def extra_state(self, found: Match) -> Callable[[], None]:
+    def extra_state(self, label: str, found: Match, binding: Binding) -> Callable[[], None]:
         if intervenes(found.module):
             return lambda: None
         owners = extra_states_of(found.module)
@@ -178,7 +192,7 @@ class _Fill:
 
         def hand_over() -> None:
             for name, state in built.items():
-                self.overwritten.append(name)
+                self.overwritten.append(binding.label(label, name))
                 owners[name].set_extra_state(state)
 
         return hand_over
@@ -201,5 +215,12 @@ class _Fill:
         memory = allocate(self.document.tensors, rows)
         self.reader.fill(memory)
         made = tensors(memory, rows, device=_CPU)
-        opened = audit(self.document, positions, Resolver(None, ()), path=self.path)
+        try:
+            opened = audit(self.document, positions, Resolver(None, ()), path=self.path)
+        except TrustError as error:
+            raise BindError(
+                f"{self.path}: the state holds objects of {', '.join(error.names)}, which load_into makes only for "
+                "classes that are registered. The target was not changed. Call torchkeep.register(cls) for each."
+            ) from error
+        self.findings.extend(opened.findings)
         return build(self.document, value, made, opened).obj

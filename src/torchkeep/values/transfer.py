@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,9 +97,9 @@ def note_written(plan: Transfer) -> None:
 def copy_batch(batch: list[Staged], memory: Memory) -> Iterator[str]:
     """Copy a batch from filled memory into the target; gives each name before it is written."""
     made = tensors(memory, [staged.row for staged in batch], device=torch.device("cpu"))
-    with torch.no_grad():
-        for staged in batch:
-            yield staged.name
+    for staged in batch:
+        yield staged.name
+        with torch.inference_mode(staged.target.is_inference()), torch.no_grad():
             staged.target.copy_(made[staged.row])
 
 
@@ -144,18 +144,32 @@ def intervenes(module: torch.nn.Module) -> bool:
     )
 
 
-def load_by_its_own(module: torch.nn.Module, state: dict[str, Any], *, strict: bool, assign: bool) -> Any:
-    """Load through the module's own `load_state_dict`; if that raises, put back every tensor.
+def load_by_its_own(
+    module: torch.nn.Module, state: dict[str, Any], *, assign: bool, accept: Callable[[Any], None]
+) -> None:
+    """Load through the module's own `load_state_dict`; if anything raises, put back every tensor.
 
-    Returns:
-        What it returned.
+    Args:
+        module: the target.
+        state: the state_dict that it gets.
+        assign: as torch's.
+        accept: gets what `load_state_dict` returned, and raises if that is not good enough.
     """
-    targets = tensors_of(module)
-    before = {name: tensor.detach().clone() for name, tensor in targets.items() if tensor.device.type != "meta"}
+    homes = [home for child in module.modules() for home in (child._parameters, child._buffers)]
+    before: list[tuple[dict[str, Any], dict[str, Any]]] = [(home, dict(home)) for home in homes]
+    values = [
+        (tensor, tensor._version, tensor.detach().clone())
+        for tensor in {id(t): t for _, held in before for t in held.values() if t is not None}.values()
+        if tensor.device.type != "meta"
+    ]
     try:
-        return module.load_state_dict(state, strict=strict, assign=assign)
+        accept(module.load_state_dict(state, strict=False, assign=assign))
     except BaseException:
+        for home, held in before:
+            home.clear()
+            home.update(held)
         with torch.no_grad():
-            for name, tensor in before.items():
-                targets[name].copy_(tensor)
+            for tensor, version, value in values:
+                if tensor._version != version:
+                    tensor.copy_(value)
         raise
