@@ -76,8 +76,18 @@ def _deep() -> Any:
 
 
 for _label, _make in _STATES.items():
-    add(f"extra/{_label}", lambda m=_make: file(module(f"{NETS}:Taking", parameters={"weight": parameter()}, extra_state=m())), target=_taking, verbs=INTO)
-    add(f"extra/dict {_label}", lambda m=_make: file({"weight": T(S("weight")), "_extra_state": m()}), target=_taking, verbs=INTO)
+    add(
+        f"extra/{_label}",
+        lambda m=_make: file(module(f"{NETS}:Taking", parameters={"weight": parameter()}, extra_state=m())),
+        target=_taking,
+        verbs=INTO,
+    )
+    add(
+        f"extra/dict {_label}",
+        lambda m=_make: file({"weight": T(S("weight")), "_extra_state": m()}),
+        target=_taking,
+        verbs=INTO,
+    )
     for _place, _state in {
         "state": lambda m: {0: {"step": T(S("s", "float32", ())), "exp_avg": m()}, 1: {}},
         "whole state": lambda m: {0: m()},
@@ -120,14 +130,18 @@ for _label, _groups in {
 }.items():
     add(
         f"optimizer groups/{_label}",
-        lambda g=_groups: file({"state": {0: {"step": 1}}, "param_groups": g if g is not None else [{"params": [0]}, {"params": [0]}]}),
+        lambda g=_groups: file(
+            {"state": {0: {"step": 1}}, "param_groups": g if g is not None else [{"params": [0]}, {"params": [0]}]}
+        ),
         target=_adam(),
         verbs=INTO,
         poke=False,
     )
     add(
         f"optimizer groups/named {_label}",
-        lambda g=_groups: file({"state": {}, "param_groups": g if g is not None else [{"params": [0]}, {"params": [0]}]}),
+        lambda g=_groups: file(
+            {"state": {}, "param_groups": g if g is not None else [{"params": [0]}, {"params": [0]}]}
+        ),
         target=lambda: _named_adam(),
         verbs=INTO,
         poke=False,
@@ -155,7 +169,13 @@ for _label, _state in {
     "ints": {0: {"exp_avg": T(S("e", "int64", (2,)))}},
     "long step": {0: {"step": 10**5000}},
 }.items():
-    add(f"optimizer states/{_label}", lambda s=_state: file({"state": s, "param_groups": [{"params": [0, 1]}]}), target=_adam(), verbs=INTO, poke=False)
+    add(
+        f"optimizer states/{_label}",
+        lambda s=_state: file({"state": s, "param_groups": [{"params": [0, 1]}]}),
+        target=_adam(),
+        verbs=INTO,
+        poke=False,
+    )
 add("optimizer states/expanded for LBFGS", lambda: file({"state": {0: {"d": T(S("e", "float32", (1,)), ("float32", (2**36,), (0,), 0))}}, "param_groups": [{"params": [0, 1]}]}),
     target=lambda: _lbfgs(), verbs=INTO, poke=False)  # fmt: skip
 add("optimizer states/cast of an expanded", lambda: file({"state": {0: {"row_var": T(S("e", "float64", (1,)), ("float64", (2**36,), (0,), 0))}}, "param_groups": [{"params": [0, 1]}]}),
@@ -181,20 +201,74 @@ for _label, _name in {
     "surrogate escaped": "\ufffd",
 }.items():
     add(f"into names/{_label}", lambda n=_name: file({n: T(S("t")), n + "2": T(S("u"))}), target=_taking, verbs=INTO)
-add("into names/prefixes of many parts", lambda: file({"a." * 100_000 + f"w{i}": T(S(f"t{i}")) for i in range(3)}), target=_taking, verbs=INTO, seconds=10)
-add("into names/prefixes of many names", lambda: file({"a." * 500 + f"w{i}": T(S(f"t{i}", "uint8", (0,))) for i in range(2_000)}), target=_taking, verbs=INTO, seconds=10)
-add("into names/plain prefixes", lambda: safetensors({"a." * 1_500 + f"w{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(3_000)}), target=_taking, verbs=INTO, seconds=10)
+add(
+    "into names/prefixes of many parts",
+    lambda: file({"a." * 100_000 + f"w{i}": T(S(f"t{i}")) for i in range(3)}),
+    target=_taking,
+    verbs=INTO,
+    seconds=4,
+)
+add(
+    "into names/prefixes of many names",
+    lambda: file({"a." * 500 + f"w{i}": T(S(f"t{i}", "uint8", (0,))) for i in range(2_000)}),
+    target=_taking,
+    verbs=INTO,
+    seconds=4,
+)
+add(
+    "into names/plain prefixes",
+    lambda: safetensors(
+        {"a." * 1_500 + f"w{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(3_000)}
+    ),
+    target=_taking,
+    verbs=INTO,
+    seconds=4,
+)
 add("into names/equal keys", lambda: file(Mp([("weight", T(S("a"))), (5, T(S("b")))])), target=_taking, verbs=INTO)
-add("into names/expanded", lambda: file({"weight": T(S("weight", "float32", (1,)), ("float32", (2,), (0,), 0))}), target=_taking, verbs=INTO)
-add("into names/conj", lambda: file({"weight": T(S("weight", "complex64", (2,)), lazy=3)}), target=_taking, verbs=INTO, into={"allow": {"mismatched"}})
+add(
+    "into names/expanded",
+    lambda: file({"weight": T(S("weight", "float32", (1,)), ("float32", (2,), (0,), 0))}),
+    target=_taking,
+    verbs=INTO,
+)
+add(
+    "into names/conj",
+    lambda: file({"weight": T(S("weight", "complex64", (2,)), lazy=3)}),
+    target=_taking,
+    verbs=INTO,
+    into={"allow": {"mismatched"}},
+)
 add("into names/bits", lambda: file({"weight": T(S("weight", "bits8", (2,)))}), target=_taking, verbs=INTO)
-add("into names/every kind", lambda: file({"weight": T(S("weight", "float8_e8m0fnu", (2,)))}), target=_taking, verbs=INTO)
+add(
+    "into names/every kind",
+    lambda: file({"weight": T(S("weight", "float8_e8m0fnu", (2,)))}),
+    target=_taking,
+    verbs=INTO,
+)
 for _dtype in ("bool", "uint4", "int3", "bits16", "complex32", "float4_e2m1fn_x2", "float8_e4m3fnuz", "uint64"):
     add(f"into dtype/{_dtype}", lambda d=_dtype: file({"weight": T(S("weight", d, (2,)))}), target=_taking, verbs=INTO)
-    add(f"into dtype/{_dtype} assigned", lambda d=_dtype: file({"weight": T(S("weight", d, (2,)))}), target=_taking, verbs=INTO, into={"assign": True})
-add("into both/module of another shape", lambda: file({"model": module("torch.nn:Sequential", modules={"0": module("torch.nn:Linear")}), "adam": optimizer()}), target=_both, verbs=INTO)
+    add(
+        f"into dtype/{_dtype} assigned",
+        lambda d=_dtype: file({"weight": T(S("weight", d, (2,)))}),
+        target=_taking,
+        verbs=INTO,
+        into={"assign": True},
+    )
+add(
+    "into both/module of another shape",
+    lambda: file(
+        {"model": module("torch.nn:Sequential", modules={"0": module("torch.nn:Linear")}), "adam": optimizer()}
+    ),
+    target=_both,
+    verbs=INTO,
+)
 add("into both/optimizer as model", lambda: file({"model": optimizer(), "adam": module()}), target=_both, verbs=INTO)
-add("into both/one thing", lambda: (lambda x: file({"model": x, "adam": x}))({"state": {}, "param_groups": []}), target=_both, verbs=INTO)
+add(
+    "into both/one thing",
+    lambda: (lambda x: file({"model": x, "adam": x}))({"state": {}, "param_groups": []}),
+    target=_both,
+    verbs=INTO,
+)
 
 
 def _own_loading() -> Any:
@@ -208,4 +282,9 @@ def _own_loading() -> Any:
     return Odd(2, 2)
 
 
-add("into own/extra of a kind it does not expect", lambda: file({"weight": T(S("weight", "float32", (2, 2))), "bias": T(S("bias")), "_extra_state": "text"}), target=_own_loading, verbs=INTO)
+add(
+    "into own/extra of a kind it does not expect",
+    lambda: file({"weight": T(S("weight", "float32", (2, 2))), "bias": T(S("bias")), "_extra_state": "text"}),
+    target=_own_loading,
+    verbs=INTO,
+)

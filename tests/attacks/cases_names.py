@@ -241,7 +241,9 @@ for _name in (
     add(
         f"imported/object {_name}",
         lambda n=_name: file(
-            module(f"{NETS}:Net", attributes={"held": plain(f"{NETS}:{n}", name="/nowhere", unlink=function("torch:relu"))})
+            module(
+                f"{NETS}:Net", attributes={"held": plain(f"{NETS}:{n}", name="/nowhere", unlink=function("torch:relu"))}
+            )
         ),
         check=lambda obj: [] if type(obj.held).__name__ == "Record" else [f"held is a {type(obj.held).__name__}"],
     )
@@ -257,7 +259,11 @@ add(
     lambda: file(module(f"{NETS}:Net", attributes={"held": plain(f"{NETS}:AbstractConfig")})),
     verbs=("inspect", "load", "skeleton"),
 )
-add("imported/object alone", lambda: file(plain(f"{NETS}:Config")), check=lambda o: [] if "Record" in repr(o) else [repr(o)])
+add(
+    "imported/object alone",
+    lambda: file(plain(f"{NETS}:Config")),
+    check=lambda o: [] if "Record" in repr(o) else [repr(o)],
+)
 add(
     "imported/object in a checkpoint",
     lambda: file({"model": module(f"{NETS}:Net"), "config": plain(f"{NETS}:Config", a=1)}),
@@ -278,7 +284,9 @@ add(
 add(
     "imported/object below another module",
     lambda: file(
-        module(f"{NETS}:Net", attributes={"x": [module("torch.nn:Identity", attributes={"y": plain(f"{NETS}:Config")})]})
+        module(
+            f"{NETS}:Net", attributes={"x": [module("torch.nn:Identity", attributes={"y": plain(f"{NETS}:Config")})]}
+        )
     ),
     check=lambda o: [] if "Record" in repr(o.x[0].y) else [repr(o.x[0].y)],
 )
@@ -393,14 +401,20 @@ for _kind, _make in {
     "tensor": lambda attributes: [T(attributes=attributes)],
     "OrderedDict": lambda attributes: [N("OrderedDict", {"items": {}, "attributes": attributes})],
     "optimizer": lambda attributes: optimizer(attributes=attributes),
-    "object": lambda attributes: module(f"{NETS}:Net", attributes={"x": N("object", {"class": f"{NETS}:Config", "attributes": attributes})}),
+    "object": lambda attributes: module(
+        f"{NETS}:Net", attributes={"x": N("object", {"class": f"{NETS}:Config", "attributes": attributes})}
+    ),
 }.items():
-    add(f"dunder/{_kind}", lambda make=_make: file(make({"__reduce_ex__": function("torch:relu")})), expect={"load": "FormatError"})
+    add(
+        f"dunder/{_kind}",
+        lambda make=_make: file(make({"__reduce_ex__": function("torch:relu")})),
+        expect={"load": "FormatError"},
+    )
     add(f"dunder/{_kind} number", lambda make=_make: file(make({5: 1})), expect={"load": "FormatError"})
 for _kind, _made in {
     "list of pairs": lambda: [("__deepcopy__", function("torch:relu"))],
     "list of texts": lambda: ["ab"],
-    "list": lambda: [],
+    "list": list,
     "OrderedDict": lambda: N("OrderedDict", {"items": {"__deepcopy__": function("torch:relu")}}),
     "number": lambda: 5,
     "text": lambda: "ab",
@@ -408,7 +422,11 @@ for _kind, _made in {
     "module": lambda: module(),
     "None": lambda: N("torch.Size", {"dims": ()}),
 }.items():
-    add(f"dunder/attributes of a tensor are a {_kind}", lambda make=_made: file([T(attributes=make())]), expect={"load": "FormatError"})
+    add(
+        f"dunder/attributes of a tensor are a {_kind}",
+        lambda make=_made: file([T(attributes=make())]),
+        expect={"load": "FormatError"},
+    )
 
 
 def S_two() -> Any:
@@ -431,7 +449,15 @@ add(
     lambda: file([N("OrderedDict", {"items": {"a": 1}, "attributes": {"items": function("torch:relu")}})]),
     check=lambda o: attribute_is_data("items")(o[0]),
 )
-for _name in ("step", "zero_grad", "load_state_dict", "_optimizer_step_pre_hooks", "state_dict", "param_groups", "state"):
+for _name in (
+    "step",
+    "zero_grad",
+    "load_state_dict",
+    "_optimizer_step_pre_hooks",
+    "state_dict",
+    "param_groups",
+    "state",
+):
     add(
         f"hiding/optimizer {_name}",
         lambda n=_name: file(optimizer(attributes={n: {1: function("torch:relu")} if n.startswith("_") else function("torch:relu")})),
@@ -440,7 +466,20 @@ for _name in ("step", "zero_grad", "load_state_dict", "_optimizer_step_pre_hooks
 
 # --- methods, partials, customs, opaque ---
 
-for _name in ("forward", "helper", "__init__", "__del__", "__reduce__", "made", "still", "prop", "missing", "register_forward_hook", "load_state_dict", "Inner"):
+for _name in (
+    "forward",
+    "helper",
+    "__init__",
+    "__del__",
+    "__reduce__",
+    "made",
+    "still",
+    "prop",
+    "missing",
+    "register_forward_hook",
+    "load_state_dict",
+    "Inner",
+):
     for _cls in (f"{NETS}:Net", "torch.nn:Identity"):
         add(
             f"method/{_name} of {_cls.replace(':', '.')}",
@@ -462,23 +501,43 @@ add("partial/of a module", lambda: file([partial(module(f"{NETS}:Net"), 1)]))
 add("partial/of a list", lambda: file([partial([1], 2)]))
 add("partial/of a plain object that is called", lambda: file(
     module(f"{NETS}:Net", attributes={"act": partial(plain(f"{NETS}:Callable"), 1)})), may_ring=("Callable.__call__",))  # fmt: skip
-add("partial/of a method", lambda: file([partial(N("method", {"self": module(f"{NETS}:Net"), "name": "helper"}))]), expect={"load": "TrustError"})
+add(
+    "partial/of a method",
+    lambda: file([partial(N("method", {"self": module(f"{NETS}:Net"), "name": "helper"}))]),
+    expect={"load": "TrustError"},
+)
 add("partial/of a Record", lambda: file([partial(plain("gone:X"))]))
 add("partial/of an optimizer", lambda: file([partial(optimizer("gone:X"))]))
-add("partial/of a custom", lambda: file([partial(N("custom", {"class": "gone:X", "state": 1}))]), expect={"load": "TrustError"})
+add(
+    "partial/of a custom",
+    lambda: file([partial(N("custom", {"class": "gone:X", "state": 1}))]),
+    expect={"load": "TrustError"},
+)
 add("partial/of partials", lambda: file([partial(partial(partial(function("torch:relu"), 1), 2, a=1), a=2)]))
 add("partial/of a class of the table", lambda: file([partial(N("class", {"name": "torch.nn:Linear"}), 2, 2)]))
 add("partial/of itself", lambda: _self_partial(), expect={"load": "FormatError", "skeleton": "FormatError"})
-add("opaque/alone", lambda: file([Op("call os.system", {"a": 1, "__class__": 2, "\x1b[31m": 3})]), expect={"load": "LoadError"})
+add(
+    "opaque/alone",
+    lambda: file([Op("call os.system", {"a": 1, "__class__": 2, "\x1b[31m": 3})]),
+    expect={"load": "LoadError"},
+)
 add("opaque/as a function", lambda: file([partial(Op("x", {}))]), expect={"load": "LoadError"})
-add("custom/registered nowhere", lambda: file([N("custom", {"class": f"{NETS}:Config", "state": [1]})]), expect={"load": "TrustError"})
+add(
+    "custom/registered nowhere",
+    lambda: file([N("custom", {"class": f"{NETS}:Config", "state": [1]})]),
+    expect={"load": "TrustError"},
+)
 add("record/names that collide", lambda: file([N("object", {"class": "gone:X", "attributes": {"(class)": "other", "_Record__x": 1, "x": T()}})]),
     check=lambda o: [] if vars(o[0])["(class)"] == "gone:X" else ["a Record lies about its class"])  # fmt: skip
 add("record/escapes in its repr", lambda: file([plain("gone:\x1b[2J")]),
     check=lambda o: [] if repr(o[0]).isprintable() else ["repr has characters that a terminal obeys"])  # fmt: skip
 add("record/skeleton escapes", lambda: file(module("gone:\x1b[2J")),
     check=lambda o: [] if repr(o).replace("\n", "").isprintable() else ["repr has characters that a terminal obeys"], checked=("skeleton",))  # fmt: skip
-add("extra/of an imported class", lambda: file(module(f"{NETS}:Extra", extra_state=[function("torch:relu")])), expect={"load": "ok"})
+add(
+    "extra/of an imported class",
+    lambda: file(module(f"{NETS}:Extra", extra_state=[function("torch:relu")])),
+    expect={"load": "ok"},
+)
 add("extra/of a table class", lambda: file(module("torch.nn:Linear", extra_state=[1])), expect={"load": "ok"})
 add("parameters/of plain tensors", lambda: file(module(parameters={"weight": T()}, buffers={"b": parameter("b")})),
     check=lambda o: [] if all(type(p).__name__ == "Parameter" for p in o.parameters()) else ["parameters() gives a plain tensor"])  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from case import Cases
 from forge import N, S, T, doc, file, module, native, parameter
 
-from torchkeep.document import ITEMSIZE, Document, View
+from torchkeep.document import ITEMSIZE, Document
 
 CASES = Cases()
 add = CASES.add
@@ -41,7 +41,9 @@ for _label, _numbers in {
     "more strides": ((1,), (1, 1), 0),
     "one element too many": ((3,), (1,), 0),
 }.items():
-    add(f"view/{_label}", _view("float32", *_numbers), expect={"load": "FormatError"}, verbs=("inspect", "load", "into"))
+    add(
+        f"view/{_label}", _view("float32", *_numbers), expect={"load": "FormatError"}, verbs=("inspect", "load", "into")
+    )
 add("view/bigger dtype", _view("complex128", (1,), (1,), 0), expect={"load": "FormatError"})
 add("view/unknown dtype", _view("object", (1,), (1,), 0), expect={"load": "FormatError"})
 add("view/empty strides", _view("float32", (0,), (2**61,), 0))
@@ -50,16 +52,29 @@ add("view/expanded to the limit", _view("float32", (2**47,), (0,), 0), poke=Fals
 add("view/expanded beyond", _view("float32", (2**49,), (0,), 0), expect={"load": "LimitError"})
 add("view/65 dimensions", _view("float32", (1,) * 65, (1,) * 65, 0), expect={"load": "LimitError"})
 add("view/64 dimensions", _view("float32", (1,) * 64, (1,) * 64, 0))
-for _dtype in ("bfloat16", "float16", "float64", "float8_e4m3fn", "complex64", "complex32", "int8", "uint8", "bool", "int64"):
+for _dtype in (
+    "bfloat16",
+    "float16",
+    "float64",
+    "float8_e4m3fn",
+    "complex64",
+    "complex32",
+    "int8",
+    "uint8",
+    "bool",
+    "int64",
+):
     for _base in ("float32", "bfloat16", "uint8", "complex64", "float64"):
         add(
             f"view/{_dtype} of {_base}",
             lambda d=_dtype, b=_base: file(
                 [T(S("t", b, (16 // ITEMSIZE[b],)), view=(d, (16 // ITEMSIZE[d],), (1,), 0)), T(S("u"))]
             ),
-            check=lambda o, d=_dtype: []
-            if str(o[0].dtype) == f"torch.{d}" and o[0].untyped_storage().nbytes() == 16
-            else [f"{o[0].dtype}, and a storage of {o[0].untyped_storage().nbytes()} of 16 bytes"],
+            check=lambda o, d=_dtype: (
+                []
+                if str(o[0].dtype) == f"torch.{d}" and o[0].untyped_storage().nbytes() == 16
+                else [f"{o[0].dtype}, and a storage of {o[0].untyped_storage().nbytes()} of 16 bytes"]
+            ),
             verbs=("inspect", "load"),
         )
 for _label, _strides, _shape in (
@@ -74,12 +89,30 @@ for _label, _strides, _shape in (
     ("short", (), (2,)),
 ):
     add(f"strides/{_label}", lambda t=_strides, s=_shape: file([T(S("t", "float32", s, t))]))
-add("bytes/expanded", lambda: file([N("bytes", {"data": T(S("b", "uint8", (1,)), ("uint8", (2**36,), (0,), 0))})]), expect={"load": "LoadError"}, poke=False)
-add("bytes/expanded a little", lambda: file([N("bytes", {"data": T(S("b", "uint8", (1,)), ("uint8", (2**31,), (0,), 0))})]), expect={"load": "LoadError"}, poke=False)
+add(
+    "bytes/expanded",
+    lambda: file([N("bytes", {"data": T(S("b", "uint8", (1,)), ("uint8", (2**36,), (0,), 0))})]),
+    expect={"load": "LoadError"},
+    poke=False,
+)
+add(
+    "bytes/expanded a little",
+    lambda: file([N("bytes", {"data": T(S("b", "uint8", (1,)), ("uint8", (2**31,), (0,), 0))})]),
+    expect={"load": "LoadError"},
+    poke=False,
+)
 add("bytes/many of one", lambda: _many_bytes(), poke=False, expect={"load": "LoadError"})
-add("bytes/text that is none", lambda: file([N("str", {"data": T(S("b", "uint8", (2,)))})], data={0: b"\xff\xfe"}), expect={"load": "LoadError"})
+add(
+    "bytes/text that is none",
+    lambda: file([N("str", {"data": T(S("b", "uint8", (2,)))})], data={0: b"\xff\xfe"}),
+    expect={"load": "LoadError"},
+)
 add("bytes/of floats", lambda: file([N("bytes", {"data": T()})]), expect={"load": "FormatError"})
-add("bytes/of a matrix", lambda: file([N("bytes", {"data": T(S("b", "uint8", (2, 2)))})]), expect={"load": "FormatError"})
+add(
+    "bytes/of a matrix",
+    lambda: file([N("bytes", {"data": T(S("b", "uint8", (2, 2)))})]),
+    expect={"load": "FormatError"},
+)
 add("bytes/a parameter", lambda: file([N("bytes", {"data": T(S("b", "uint8", (2,)), flags=2)})]))
 
 
@@ -128,7 +161,11 @@ for _label, _edit in {
     "attributes hang": ('"attributes":[]', '"attributes":[[0,["r",99]]]'),
     "shown twice": ('"attributes":[]', '"attributes":[],"shown":[["t"],["float32"],[[2]]]'),
 }.items():
-    add(f"table/{_label}", lambda e=_edit: file([T()], edit=lambda text: _replaced(text, *e)), expect={"load": "FormatError"})
+    add(
+        f"table/{_label}",
+        lambda e=_edit: file([T()], edit=lambda text: _replaced(text, *e)),
+        expect={"load": "FormatError"},
+    )
 
 
 def _replaced(text: str, old: str, new: str) -> str:
@@ -136,13 +173,36 @@ def _replaced(text: str, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
-for _label, _index in {"-1": "-1", "-5": "-5", "far": "99", "huge": str(2**64), "true": "true", "float": "0.0", "text": '"0"'}.items():
+for _label, _index in {
+    "-1": "-1",
+    "-5": "-5",
+    "far": "99",
+    "huge": str(2**64),
+    "true": "true",
+    "float": "0.0",
+    "text": '"0"',
+}.items():
     for _tag in ("t", "r"):
-        add(f"reference/{_tag} {_label}", lambda i=_index, r=_tag: file({"a": T()}, edit=lambda x: x.replace('["t",0]', f'["{r}",{i}]')), expect={"load": "FormatError"})
-        add(f"reference/root {_tag} {_label}", lambda i=_index, r=_tag: file(T(), edit=lambda x: x.replace('"root":["t",0]', f'"root":["{r}",{i}]')), expect={"load": "FormatError"})
+        add(
+            f"reference/{_tag} {_label}",
+            lambda i=_index, r=_tag: file({"a": T()}, edit=lambda x: x.replace('["t",0]', f'["{r}",{i}]')),
+            expect={"load": "FormatError"},
+        )
+        add(
+            f"reference/root {_tag} {_label}",
+            lambda i=_index, r=_tag: file(T(), edit=lambda x: x.replace('"root":["t",0]', f'"root":["{r}",{i}]')),
+            expect={"load": "FormatError"},
+        )
 for _label, _start in {"-1": "-1", "far": "999", "0": "0", "huge": str(2**65)}.items():
-    add(f"reference/key tail {_label}", lambda s=_start: file({"a.b": T(S("a.b"))}, edit=lambda x: x.replace('["=",0]', f'["=",{s}]')))
-    add(f"reference/key tail of no tensor {_label}", lambda s=_start: file({"a.b": 5, "t": T()}, edit=lambda x: x.replace('"a.b"', f'["=",{s}]')), expect={"load": "FormatError"})
+    add(
+        f"reference/key tail {_label}",
+        lambda s=_start: file({"a.b": T(S("a.b"))}, edit=lambda x: x.replace('["=",0]', f'["=",{s}]')),
+    )
+    add(
+        f"reference/key tail of no tensor {_label}",
+        lambda s=_start: file({"a.b": 5, "t": T()}, edit=lambda x: x.replace('"a.b"', f'["=",{s}]')),
+        expect={"load": "FormatError"},
+    )
 
 # --- every dtype, under every flag ---
 
@@ -163,7 +223,10 @@ def _may(dtype: str, flags: int, lazy: int) -> bool:
 
 for _dtype in ("int64", "bool", "uint8", "bits8"):
     add(f"grad/{_dtype}", lambda d=_dtype: file([T(S("t", d), flags=3)]), expect={"load": "FormatError"})
-add("grad/of a view", lambda: file((lambda s: [T(s, flags=3), T(s, flags=1), T(s, ("float32", (2, 2), (0, 1), 0), flags=3)])(S())))
+add(
+    "grad/of a view",
+    lambda: file((lambda s: [T(s, flags=3), T(s, flags=1), T(s, ("float32", (2, 2), (0, 1), 0), flags=3)])(S())),
+)
 add("alias/parameters that overlap", lambda: _overlapping())
 
 
@@ -173,7 +236,10 @@ def _overlapping() -> bytes:
     return file(module("victim.nets:Net", parameters={f"p{i}": view for i, view in enumerate(views)}))
 
 
-add("alias/a row twice in a module", lambda: (lambda p: file(module("victim.nets:Net", parameters={"a": p, "weight": p})))(parameter()))
+add(
+    "alias/a row twice in a module",
+    lambda: (lambda p: file(module("victim.nets:Net", parameters={"a": p, "weight": p})))(parameter()),
+)
 
 # --- bytes that are not there ---
 
@@ -185,6 +251,15 @@ def _sparse(path: Path, nbytes: int) -> None:
         os.ftruncate(file.fileno(), len(text) + nbytes)
 
 
-add("sparse/50 TB", lambda: lambda path: _sparse(path, 50 << 40), expect={"inspect": "ok", "load": "LoadError"}, verbs=("inspect", "load", "skeleton"))
-add("sparse/short by one", lambda: native(doc([T()]), file_nbytes=7), expect={"load": "FormatError", "inspect": "FormatError"})
+add(
+    "sparse/50 TB",
+    lambda: lambda path: _sparse(path, 50 << 40),
+    expect={"inspect": "ok", "load": "LoadError"},
+    verbs=("inspect", "load", "skeleton"),
+)
+add(
+    "sparse/short by one",
+    lambda: native(doc([T()]), file_nbytes=7),
+    expect={"load": "FormatError", "inspect": "FormatError"},
+)
 add("sparse/long by one", lambda: file([T()]) + b"x", expect={"load": "FormatError", "inspect": "FormatError"})

@@ -49,7 +49,11 @@ for _label, _edit in {
     "unknown node": lambda t: t.replace('"seq"', '"call"'),
     "unknown sequence": lambda t: t.replace('"list"', '"deque"'),
 }.items():
-    add(f"text/{_label}", lambda e=_edit: file([1, 2], edit=e), expect={"load": "FormatError", "inspect": "FormatError", "into": "FormatError"})
+    add(
+        f"text/{_label}",
+        lambda e=_edit: file([1, 2], edit=e),
+        expect={"load": "FormatError", "inspect": "FormatError", "into": "FormatError"},
+    )
 
 _VALUES = {
     "int as hex": '["i","0x1"]',
@@ -116,7 +120,12 @@ for _label, _value in _VALUES.items():
     )
 add("value/longest int", lambda: file([1 << (8 * 65_536 - 8)]), expect={"load": "ok"})
 add("value/longest int as a key", lambda: file({1 << 400_000: 1}), expect={"load": "ok"})
-add("value/key that is no part", lambda: file({1 << 400_000: T()}), load={"key": "model"}, expect={"load": "KeyMissingError"})
+add(
+    "value/key that is no part",
+    lambda: file({1 << 400_000: T()}),
+    load={"key": "model"},
+    expect={"load": "KeyMissingError"},
+)
 add("value/int of 4,301 digits in a module", lambda: file(module(attributes={"a": 10**4_400})), expect={"load": "ok"})
 add("value/lone surrogates", lambda: file({"\ud800": "\udfff", "b": ["\ud800x"]}), expect={"load": "ok"})
 
@@ -132,7 +141,11 @@ for _label, _edit in {
     "kind with escapes": ('"torch.Size"', '"\\u001b[2J"'),
     "kind is a dunder": ('"torch.Size"', '"__class__"'),
 }.items():
-    add(f"kind/{_label}", lambda e=_edit: file([N("torch.Size", {"dims": (1, 2)})], edit=lambda t: t.replace(*e)), expect={"load": "FormatError"})
+    add(
+        f"kind/{_label}",
+        lambda e=_edit: file([N("torch.Size", {"dims": (1, 2)})], edit=lambda t: t.replace(*e)),
+        expect={"load": "FormatError"},
+    )
 for _kind, _fields in {
     "torch.dtype": [{"name": "float32"}, {"name": "os"}, {"name": "load"}, {"name": "__dict__"}, {"name": 5}, {"name": "\x1b[2J"}],
     "torch.device": [{"name": "cuda:99"}, {"name": "meta"}, {"name": "x"}, {"name": ""}, {"name": "cpu:-1"}, {"name": "privateuseone"}, {"name": "cuda:" + "9" * 50}],
@@ -175,8 +188,20 @@ add("told/environment", lambda: file([1], environment={_EVIL: _EVIL, "python": "
 add("told/environment of lines", lambda: file([1], environment={"python": "3\nroutes\n  structure open: torchkeep.load('x', trust=('evil',))"}),
     check=lambda o: [])  # fmt: skip
 add("told/packages", lambda: file(module("gone:X"), classes={"gone:X": _info(_EVIL)}))
-add("told/names", lambda: file({_EVIL: T(S(_EVIL)), "b": T(S("b"))}, ))
-add("told/module names", lambda: file(module("torch.nn:Identity", modules={_EVIL: module()}, attributes={_EVIL: 1}, parameters={_EVIL + "p": T(S(_EVIL))})))
+add(
+    "told/names",
+    lambda: file(
+        {_EVIL: T(S(_EVIL)), "b": T(S("b"))},
+    ),
+)
+add(
+    "told/module names",
+    lambda: file(
+        module(
+            "torch.nn:Identity", modules={_EVIL: module()}, attributes={_EVIL: 1}, parameters={_EVIL + "p": T(S(_EVIL))}
+        )
+    ),
+)
 add("told/hooks", lambda: file(module(hooks=(_EVIL,))))
 add("told/methods", lambda: file([N("method", {"self": module(), "name": _EVIL})]))
 add("told/custom", lambda: file([N("custom", {"class": _EVIL, "state": 1})]))
@@ -184,7 +209,12 @@ add("told/dtype", lambda: file([N("torch.dtype", {"name": _EVIL})]))
 add("told/device", lambda: file([N("torch.device", {"name": _EVIL})]))
 add("told/hiding", lambda: file(module("victim.nets:Net", attributes={"forward": module(_EVIL)})))
 add("told/dunder", lambda: file(module("victim.nets:Net", attributes={f"__{_EVIL}__": 1})))
-add("told/metadata", lambda: safetensors({"__metadata__": {_EVIL: _EVIL}, "a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}, b"a"))
+add(
+    "told/metadata",
+    lambda: safetensors(
+        {"__metadata__": {_EVIL: _EVIL}, "a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}, b"a"
+    ),
+)
 add("told/plain name", lambda: safetensors({_EVIL: {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}, b"a"))
 
 
@@ -199,8 +229,21 @@ def _info(package: str) -> Any:
 _ONE = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
 
 
-def _plain(name: str, header: Any, data: bytes = b"abcd", *, length: int | None = None, wanted: str = "FormatError", **more: Any) -> None:
-    add(f"plain/{name}", lambda: safetensors(header() if callable(header) else header, data, length=length), expect={"load": wanted, "inspect": wanted}, **more)
+def _plain(
+    name: str,
+    header: Any,
+    data: bytes = b"abcd",
+    *,
+    length: int | None = None,
+    wanted: str = "FormatError",
+    **more: Any,
+) -> None:
+    add(
+        f"plain/{name}",
+        lambda: safetensors(header() if callable(header) else header, data, length=length),
+        expect={"load": wanted, "inspect": wanted},
+        **more,
+    )
 
 
 _plain("good", _ONE, wanted="ok")
@@ -213,16 +256,25 @@ _plain("length zero", _ONE, length=0)
 _plain("length one", _ONE, length=1)
 _plain("length short", _ONE, length=20)
 _plain("a list", "[]", b"")
-_plain("key twice", '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}')
+_plain(
+    "key twice",
+    '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+)
 _plain("dtype twice", '{"a":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}}')
-_plain("metadata twice", '{"__metadata__":{"a":"b"},"__metadata__":{},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}')
+_plain(
+    "metadata twice",
+    '{"__metadata__":{"a":"b"},"__metadata__":{},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+)
 _plain("metadata key twice", '{"__metadata__":{"a":"b","a":"c"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}')
 _plain("metadata null", '{"__metadata__":null,"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}')
 _plain("metadata of numbers", '{"__metadata__":{"a":1},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}')
 _plain("metadata a tensor", '{"__metadata__":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}')
 _plain("metadata named as fields", {"__metadata__": {"dtype": "x", "shape": "y"}} | _ONE, wanted="ok")
 _plain("metadata of torchkeep", {"__metadata__": {"torchkeep": "{}"}} | _ONE)
-_plain("metadata like torchkeep", {"__metadata__": {"torchkeep.digests": "0" * 32, "format": "pt", "torchkeep": "{}"}} | _ONE)
+_plain(
+    "metadata like torchkeep",
+    {"__metadata__": {"torchkeep.digests": "0" * 32, "format": "pt", "torchkeep": "{}"}} | _ONE,
+)
 _plain("float shape", '{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}')
 _plain("exponent", '{"a":{"dtype":"F32","shape":[1e0],"data_offsets":[0,4]}}')
 _plain("true shape", '{"a":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}}')
@@ -234,8 +286,20 @@ _plain("offsets reversed", {"a": {"dtype": "F32", "shape": [1], "data_offsets": 
 _plain("offsets huge", {"a": {"dtype": "F32", "shape": [1], "data_offsets": [2**64, 2**64 + 4]}})
 _plain("shape wraps", {"a": {"dtype": "F32", "shape": [2**32, 2**32 + 1], "data_offsets": [0, 4]}})
 _plain("shape huge of none", {"a": {"dtype": "F32", "shape": [2**63, 2**63, 0], "data_offsets": [0, 0]}}, b"")
-_plain("gap", {"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}, "b": {"dtype": "U8", "shape": [1], "data_offsets": [3, 4]}})
-_plain("overlap", {"a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]}, "b": {"dtype": "U8", "shape": [2], "data_offsets": [2, 4]}})
+_plain(
+    "gap",
+    {
+        "a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+        "b": {"dtype": "U8", "shape": [1], "data_offsets": [3, 4]},
+    },
+)
+_plain(
+    "overlap",
+    {
+        "a": {"dtype": "U8", "shape": [3], "data_offsets": [0, 3]},
+        "b": {"dtype": "U8", "shape": [2], "data_offsets": [2, 4]},
+    },
+)
 _plain("unknown dtype", {"a": {"dtype": "object", "shape": [1], "data_offsets": [0, 4]}})
 _plain("odd F4", {"a": {"dtype": "F4", "shape": [3], "data_offsets": [0, 2]}}, b"ab")
 _plain("sub-byte", {"a": {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}}, b"abc")
@@ -251,14 +315,54 @@ _plain("not utf-8", b'{"\xff":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
 _plain("not utf-8 in metadata", b'{"__metadata__":{"a":"\xff"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}')
 _plain("raw control", '{"a\x01":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}')
 _plain("deep", '{"a":' + "[" * 100_000 + "]" * 100_000 + "}", b"")
-_plain("deep in a field more", '{"a":{"x":' + "[" * 100_000 + "]" * 100_000 + ',"dtype":"F32","shape":[1],"data_offsets":[0,4]}}')
+_plain(
+    "deep in a field more",
+    '{"a":{"x":' + "[" * 100_000 + "]" * 100_000 + ',"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+)
 _plain("4,000 dimensions", {"a": {"dtype": "U8", "shape": [1] * 4_000, "data_offsets": [0, 1]}}, b"a")
-_plain("a long name", lambda: {"k" * 50_000_000: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, wanted="FormatError|ok", seconds=10, mib=1500, poke=False)
-_plain("a long name of escapes", lambda: '{"' + "\\n" * 25_000_000 + '":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', wanted="FormatError|ok", seconds=10, mib=1500, poke=False)
-_plain("long metadata", lambda: {"__metadata__": {"a": "k" * 50_000_000}} | _ONE, wanted="FormatError|ok", seconds=10, mib=1500, poke=False)
-_plain("blanks", lambda: '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}' + " " * 50_000_000 + "}", wanted="ok", seconds=10, mib=1500, poke=False)
+_plain(
+    "a long name",
+    lambda: {"k" * 50_000_000: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}},
+    wanted="FormatError|ok",
+    seconds=10,
+    mib=1500,
+    poke=False,
+)
+_plain(
+    "a long name of escapes",
+    lambda: '{"' + "\\n" * 25_000_000 + '":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+    wanted="FormatError|ok",
+    seconds=10,
+    mib=1500,
+    poke=False,
+)
+_plain(
+    "long metadata",
+    lambda: {"__metadata__": {"a": "k" * 50_000_000}} | _ONE,
+    wanted="FormatError|ok",
+    seconds=10,
+    mib=1500,
+    poke=False,
+)
+_plain(
+    "blanks",
+    lambda: '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}' + " " * 50_000_000 + "}",
+    wanted="ok",
+    seconds=10,
+    mib=1500,
+    poke=False,
+)
 _plain("a header of 100 MB", lambda: "{" + " " * 100_000_000, b"", wanted="LimitError|FormatError", poke=False)
-_plain("500,000 entries", lambda: {f"{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(500_000)}, b"", wanted="ok", seconds=20, mib=2500, poke=False, verbs=("inspect", "load"))
+_plain(
+    "500,000 entries",
+    lambda: {f"{i}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for i in range(500_000)},
+    b"",
+    wanted="ok",
+    seconds=20,
+    mib=2500,
+    poke=False,
+    verbs=("inspect", "load"),
+)
 
 for _label, _raw in {
     "blank": lambda h: h.replace(b'"format":', b'"format": '),
@@ -275,11 +379,35 @@ for _label, _raw in {
     "nothing more": lambda h: b'{"__metadata__":{"torchkeep.digests":"' + b"0" * 16,
     "only digests": lambda h: b'{"__metadata__":{"torchkeep.digests":"' + b"0" * 16 + b'"}}',
 }.items():
-    add(f"native/{_label}", lambda r=_raw: native(doc([T()]), raw=r), expect={"load": "FormatError", "inspect": "FormatError", "into": "FormatError"})
-for _label, _name in {"reserved": "__torchkeep__/t", "metadata": "__metadata__", "path": "../../etc/passwd", "empty": "", "NUL": "a\0b", "long": "k" * 100_000}.items():
+    add(
+        f"native/{_label}",
+        lambda r=_raw: native(doc([T()]), raw=r),
+        expect={"load": "FormatError", "inspect": "FormatError", "into": "FormatError"},
+    )
+for _label, _name in {
+    "reserved": "__torchkeep__/t",
+    "metadata": "__metadata__",
+    "path": "../../etc/passwd",
+    "empty": "",
+    "NUL": "a\0b",
+    "long": "k" * 100_000,
+}.items():
     add(f"native/name {_label}", lambda n=_name: file([T(S(n))]))
 add("native/names twice", lambda: file([T(S("a")), T(S("a"))]), expect={"load": "FormatError"})
 add("native/many nodes", lambda: file([[] for _ in range(400_000)]), seconds=15, mib=1500, poke=False)
 add("native/many numbers", lambda: file(list(range(3_000_000))), seconds=15, mib=1500, poke=False)
-add("native/many tensors", lambda: file([T(S(f"t{i}", "uint8", (0,))) for i in range(100_000)]), seconds=15, mib=1500, poke=False)
-add("native/many nulls", lambda: file([1], edit=lambda t: t.replace('["seq","list",[1]]', '["seq","list",[' + "1," * 15_000_000 + "1]]")), seconds=20, mib=2500, poke=False, verbs=("inspect", "load"))
+add(
+    "native/many tensors",
+    lambda: file([T(S(f"t{i}", "uint8", (0,))) for i in range(100_000)]),
+    seconds=15,
+    mib=1500,
+    poke=False,
+)
+add(
+    "native/many nulls",
+    lambda: file([1], edit=lambda t: t.replace('["seq","list",[1]]', '["seq","list",[' + "1," * 4_000_000 + "1]]")),
+    seconds=20,
+    mib=2500,
+    poke=False,
+    verbs=("inspect", "load"),
+)

@@ -50,8 +50,9 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
     """Open the file with every verb, and touch what comes back."""
-    import torchkeep
     from victim import alarm, nets
+
+    import torchkeep
 
     global _armed, _allowed
     _allowed = (path,)
@@ -93,7 +94,9 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
         alarm.rang.clear()
         if error is not None and not isinstance(error, torchkeep.TorchkeepError):
             last = traceback.extract_tb(error.__traceback__)[-1]
-            tell(f"{verb}: untyped {type(error).__name__}: {str(error)[:200]} ({Path(last.filename).name}:{last.lineno})")
+            tell(
+                f"{verb}: untyped {type(error).__name__}: {str(error)[:200]} ({Path(last.filename).name}:{last.lineno})"
+            )
         if isinstance(error, OSError) and not isinstance(error, torchkeep.errors.PathError):
             tell(f"{verb}: {type(error).__name__} is no PathError")
         told = [str(error) if error else "", *(str(each.message) for each in warned)]
@@ -147,7 +150,9 @@ def _poke(obj: Any) -> None:
         lambda: pickle.dumps(obj),
         lambda: hash(obj),
     ]
-    first = next(iter(obj.values()), None) if isinstance(obj, dict) else obj[0] if isinstance(obj, list) and obj else obj
+    first = (
+        next(iter(obj.values()), None) if isinstance(obj, dict) else obj[0] if isinstance(obj, list) and obj else obj
+    )
     if isinstance(first, torch.nn.Module):
         acts += [lambda: first(torch.zeros(2)), first.state_dict, lambda: list(first.named_parameters())]
     for act in acts:
@@ -160,9 +165,9 @@ def _poke(obj: Any) -> None:
 def _warm_up(directory: Path) -> None:
     """Do everything once, so that what is imported late by honest code is imported before the watch."""
     import torch
+    from victim import nets
 
     import torchkeep
-    from victim import nets
 
     path = directory / "warm"
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LSTM(2, 2), nets.Net())
@@ -170,7 +175,11 @@ def _warm_up(directory: Path) -> None:
     model[0](torch.zeros(2)).sum().backward()
     adam.step()
     adam.zero_grad()
-    held = {"model": model, "adam": adam, "n": [{1, 2.5}, torch.float32, torch.Size([1]), torch.zeros(2, dtype=torch.int8)]}
+    held = {
+        "model": model,
+        "adam": adam,
+        "n": [{1, 2.5}, torch.float32, torch.Size([1]), torch.zeros(2, dtype=torch.int8)],
+    }
     torchkeep.save(held, path)
     obj = torchkeep.load(path)
     _poke(obj)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import signal
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -22,7 +24,9 @@ from torchkeep.limits import Limits
 _INTS = st.integers() | st.sampled_from([2**53 - 1, 2**53, -(2**53), 2**64, -(2**500)])
 _FLOATS = st.floats() | st.integers(0, 2**64 - 1).map(lambda bits: struct.unpack(">d", struct.pack(">Q", bits))[0])
 _TEXTS = st.text(st.characters(codec=None), max_size=8)
-_SCALARS = st.one_of(st.none(), st.booleans(), _INTS, _FLOATS, st.builds(complex, _FLOATS, _FLOATS), _TEXTS, st.binary(max_size=8))
+_SCALARS = st.one_of(
+    st.none(), st.booleans(), _INTS, _FLOATS, st.builds(complex, _FLOATS, _FLOATS), _TEXTS, st.binary(max_size=8)
+)
 _NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
@@ -32,7 +36,9 @@ def documents(draw: st.DrawFn) -> Document:
     names = draw(st.lists(_NAMES, max_size=4, unique=True))
     stored = draw(st.lists(st.integers(0, len(names) - 1), max_size=5)) if names else []
     count = draw(st.integers(0, 5))
-    references = st.builds(Ref, st.integers(0, max(0, count - 1))) | st.builds(TensorRef, st.integers(0, max(0, len(stored) - 1)))
+    references = st.builds(Ref, st.integers(0, max(0, count - 1))) | st.builds(
+        TensorRef, st.integers(0, max(0, len(stored) - 1))
+    )
     values = _SCALARS | references
     fields = st.dictionaries(_NAMES, values, max_size=3)
     pairs = st.lists(st.tuples(values, values), max_size=4)
@@ -71,7 +77,11 @@ def documents(draw: st.DrawFn) -> Document:
 @example(Document(root=float("nan")))
 @example(Document(root=-0.0))
 @example(Document(root="\ud800"))
-@example(Document(root=Ref(0), nodes=[Map(("b",), (TensorRef(0),))], tensors=TensorTable(["a.b"], ["uint8"], [()], {}, [0], [0])))
+@example(
+    Document(
+        root=Ref(0), nodes=[Map(("b",), (TensorRef(0),))], tensors=TensorTable(["a.b"], ["uint8"], [()], {}, [0], [0])
+    )
+)
 def test_canonical_json_both_ways(document: Document) -> None:
     alone = d.encode(document)
     assert d.encode(d.decode(alone)) == alone
@@ -451,22 +461,44 @@ def test_a_tree_that_shares_its_children_ends(weights: bool) -> None:
         table = TensorTable(["w"], ["float32"], [()], stored=[0], flags=[3])
     document = Document(root=Ref(0), nodes=nodes, tensors=table)
     d.check(document)
-    with pytest.raises(LimitError):
+    with _seconds(20), pytest.raises(LimitError):
         d.state_dict_of(document, Ref(0))
+
+
+@contextmanager
+def _seconds(count: int) -> Iterator[None]:
+    """A hang fails the test rather than the run."""
+
+    def ring(number: int, frame: Any) -> None:
+        raise TimeoutError(f"not done after {count} s")
+
+    if not hasattr(signal, "SIGALRM"):
+        pytest.skip("no alarm clock")
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(count)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_reachable_and_needs() -> None:
     document = _checkpoint()
     assert document.reachable(Ref(5)) == ([5, 6], [0])
     assert document.reachable(7) == ([], [])
-    needs = _of(Seq("list", (Ref(1), Ref(2), Ref(3))), *(Typed("function", 1, {"name": name}) for name in ("a:b", "a:b", "c:d")))
+    needs = _of(
+        Seq("list", (Ref(1), Ref(2), Ref(3))), *(Typed("function", 1, {"name": name}) for name in ("a:b", "a:b", "c:d"))
+    )
     assert list(needs.needs()) == [("a:b", "function"), ("c:d", "function")]
 
 
 def test_100_000_tensors_with_long_names_fit() -> None:
     count = 100_000
     names = [f"{i:06d}" + "n" * 58 for i in range(count)]
-    table = TensorTable(names, ["float32"] * count, [(4096, 4096)] * count, stored=list(range(count)), flags=[3] * count)
+    table = TensorTable(
+        names, ["float32"] * count, [(4096, 4096)] * count, stored=list(range(count)), flags=[3] * count
+    )
     document = Document(root=Ref(0), nodes=[Map(tuple(names), tuple(map(TensorRef, range(count))))], tensors=table)
     planned = layout(document)
     assert planned.nbytes - count * 4 * 4096**2 < 25_000_000

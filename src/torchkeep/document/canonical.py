@@ -15,6 +15,8 @@ import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import TypeVar
 
 import msgspec
 
@@ -45,14 +47,6 @@ class _Wire(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """Base of the wire types: a JSON array that begins with its tag."""
 
 
-class _T(_Wire, frozen=True, tag="t"):
-    index: int
-
-
-class _R(_Wire, frozen=True, tag="r"):
-    index: int
-
-
 class _Int(_Wire, frozen=True, tag="i"):
     hex: str
 
@@ -78,24 +72,29 @@ class _NameFrom(_Wire, frozen=True, tag="="):
     start: int  # the key is the tail of the name of the tensor beside it
 
 
-_WireValue = None | bool | int | str | _T | _R | _Int | _Float | _Complex | _Bytes | _Str
-_WireKey = None | bool | int | str | _T | _R | _Int | _Float | _Complex | _Bytes | _Str | _NameFrom
+_WireValue = None | bool | int | str | TensorRef | Ref | _Int | _Float | _Complex | _Bytes | _Str
+_WireKey = None | bool | int | str | TensorRef | Ref | _Int | _Float | _Complex | _Bytes | _Str | _NameFrom
+_Values = tuple[_WireValue, ...]
 
 
 class _Seq(_Wire, frozen=True, tag="seq"):
     kind: SeqKind
-    items: list[_WireValue]
+    items: _Values
 
 
 class _Map(_Wire, frozen=True, tag="map"):
-    keys: list[_WireKey]
-    values: list[_WireValue]
+    keys: tuple[_WireKey, ...]
+    values: _Values
 
 
-class _Typed(_Wire, frozen=True, tag="typed"):
-    kind: str
-    version: int
-    fields: dict[str, _WireValue]
+class _Keyed(_Wire, frozen=True, tag="m"):
+    keys: int  # a map whose keys stand in `keysets`, since another map has them, too
+    values: _Values
+
+
+class _Object(_Wire, frozen=True, tag="o"):
+    record: int  # kind, version, class and names of fields stand in `records`
+    values: _Values
 
 
 class _Opaque(_Wire, frozen=True, tag="opaque"):
@@ -103,7 +102,9 @@ class _Opaque(_Wire, frozen=True, tag="opaque"):
     fields: dict[str, _WireValue]
 
 
-_WireNode = _Seq | _Map | _Typed | _Opaque
+_WireNode = _Seq | _Map | _Keyed | _Object | _Opaque
+_Record = tuple[str, int, str | None, tuple[str, ...]]
+_Keys = tuple[str, ...]
 
 
 class _WireTensors(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -122,6 +123,8 @@ class _WireDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     environment: dict[str, str]
     classes: list[tuple[str, int, str | None, str | None]]
     findings: list[tuple[str, str, str, str, str]]
+    records: list[_Record]
+    keysets: list[_Keys]
     root: _WireValue
     nodes: list[_WireNode]
     tensors: _WireTensors
@@ -159,12 +162,8 @@ def _float(text: str) -> float:
 
 def _to_wire(value: Value) -> _WireValue:
     """A value as the JSON writer takes it."""
-    if value is None or isinstance(value, bool):
+    if value is None or isinstance(value, bool | TensorRef | Ref):
         return value
-    if isinstance(value, TensorRef):
-        return _T(value.index)
-    if isinstance(value, Ref):
-        return _R(value.index)
     if isinstance(value, str):
         try:
             value.encode()
@@ -183,10 +182,6 @@ def _to_wire(value: Value) -> _WireValue:
 
 
 def _from_wire(value: _WireKey, limits: Limits) -> Value:
-    if isinstance(value, _T):
-        return TensorRef(value.index)
-    if isinstance(value, _R):
-        return Ref(value.index)
     if isinstance(value, _Float):
         return _float(value.text)
     if isinstance(value, _Complex):
@@ -199,7 +194,24 @@ def _from_wire(value: _WireKey, limits: Limits) -> Value:
         return base64.b64decode(value.base64, validate=True)
     if isinstance(value, _Str):
         return base64.b64decode(value.base64, validate=True).decode("utf-8", "surrogatepass")
-    return value  # type: ignore[return-value]
+    assert not isinstance(value, _NameFrom)
+    return value
+
+
+_AS_THEY_ARE = frozenset({type(None), bool, TensorRef, Ref})
+_FROM_WIRE_AS_THEY_ARE = _AS_THEY_ARE | {int, str}
+
+
+def _all_to_wire(values: tuple[Value, ...]) -> _Values:
+    if _AS_THEY_ARE.issuperset(map(type, values)):
+        return values  # type: ignore[return-value]
+    return tuple(map(_to_wire, values))
+
+
+def _all_from_wire(values: _Values, limits: Limits) -> tuple[Value, ...]:
+    if _FROM_WIRE_AS_THEY_ARE.issuperset(map(type, values)):
+        return values  # type: ignore[return-value]
+    return tuple(_from_wire(value, limits) for value in values)
 
 
 # --- nodes ------------------------------------------------------------------------------------------
@@ -214,30 +226,92 @@ def _key_to_wire(key: Value, value: Value, names: Sequence[str], stored: Sequenc
     return _to_wire(key)
 
 
-def _node_to_wire(node: Node, names: Sequence[str], stored: Sequence[int]) -> _WireNode:
+class _Tables:
+    """What many nodes have in common, each said once, in the order in which nodes first say it."""
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.records: dict[_Record, int] = {}
+        counts: dict[tuple[Value, ...], int] = {}
+        for node in nodes:
+            if isinstance(node, Map) and node.keys:
+                counts[node.keys] = counts.get(node.keys, 0) + 1
+        shared = (keys for keys, count in counts.items() if count > 1 and all(map(_is_text, keys)))
+        self.keysets = {keys: i for i, keys in enumerate(shared)}
+
+    def record(self, node: Typed) -> int:
+        cls = node.fields.get("class")
+        names = tuple(name for name in node.fields if name != "class")
+        return self.records.setdefault(
+            (node.kind, node.version, cls if isinstance(cls, str) else None, names), len(self.records)
+        )
+
+
+def _is_text(key: Value) -> bool:
+    """Whether a key is a string that JSON holds as it is."""
+    return type(key) is str and (key.isascii() or _to_wire(key) is key)
+
+
+def _node_to_wire(node: Node, names: Sequence[str], stored: Sequence[int], tables: _Tables) -> _WireNode:
+    if isinstance(node, Typed):
+        fields = tuple(value for name, value in node.fields.items() if name != "class")
+        return _Object(tables.record(node), _all_to_wire(fields))
     if isinstance(node, Map):
-        keys = [_key_to_wire(k, v, names, stored) for k, v in zip(node.keys, node.values, strict=True)]
-        return _Map(keys, [_to_wire(v) for v in node.values])
+        values = _all_to_wire(node.values)
+        if (keyset := tables.keysets.get(node.keys)) is not None:
+            return _Keyed(keyset, values)
+        pairs = zip(node.keys, node.values, strict=True)
+        return _Map(tuple(_key_to_wire(key, value, names, stored) for key, value in pairs), values)
     if isinstance(node, Seq):
-        return _Seq(node.kind, [_to_wire(v) for v in node.items])
-    fields = {name: _to_wire(value) for name, value in node.fields.items()}
-    return _Typed(node.kind, node.version, fields) if isinstance(node, Typed) else _Opaque(node.what, fields)
+        return _Seq(node.kind, _all_to_wire(node.items))
+    return _Opaque(node.what, {name: _to_wire(value) for name, value in node.fields.items()})
 
 
-def _node_from_wire(node: _WireNode, names: Sequence[str], stored: Sequence[int], limits: Limits) -> Node:
-    if isinstance(node, _Map):
-        values = tuple(_from_wire(v, limits) for v in node.values)
-        if len(node.keys) != len(values):
+def _node_from_wire(
+    node: _WireNode, names: Sequence[str], stored: Sequence[int], wire: _WireDocument, limits: Limits
+) -> Node:
+    if isinstance(node, _Object):
+        kind, version, cls, fields = _at(wire.records, node.record)
+        if len(fields) != len(node.values):
+            raise FormatError("an object has not as many values as its record has fields", clause="D-3")
+        values = dict(zip(fields, _all_from_wire(node.values, limits), strict=True))
+        return Typed(kind, version, values if cls is None else {"class": cls, **values})
+    if isinstance(node, _Keyed | _Map):
+        items = _all_from_wire(node.values, limits)
+        keys: tuple[Value, ...] = (
+            _at(wire.keysets, node.keys)
+            if isinstance(node, _Keyed)
+            else _keys_from_wire(node.keys, items, names, stored, limits)
+        )
+        if len(keys) != len(items):
             raise FormatError("a map has not as many keys as values", clause="D-3")
-        keys = [
-            _name_tail(k.start, v, names, stored) if isinstance(k, _NameFrom) else _from_wire(k, limits)
-            for k, v in zip(node.keys, values, strict=True)
-        ]
-        return Map(tuple(keys), values)
+        return Map(keys, items)
     if isinstance(node, _Seq):
-        return Seq(node.kind, tuple(_from_wire(v, limits) for v in node.items))
-    fields = {name: _from_wire(v, limits) for name, v in node.fields.items()}
-    return Typed(node.kind, node.version, fields) if isinstance(node, _Typed) else Opaque(node.what, fields)
+        return Seq(node.kind, _all_from_wire(node.items, limits))
+    return Opaque(node.what, {name: _from_wire(value, limits) for name, value in node.fields.items()})
+
+
+_Row = TypeVar("_Row")
+
+
+def _at(table: Sequence[_Row], index: int) -> _Row:
+    if not 0 <= index < len(table):
+        raise FormatError("a node refers to a record or a keyset that is not there", clause="D-4")
+    return table[index]
+
+
+def _keys_from_wire(
+    keys: tuple[_WireKey, ...],
+    values: tuple[Value, ...],
+    names: Sequence[str],
+    stored: Sequence[int],
+    limits: Limits,
+) -> tuple[Value, ...]:
+    if _FROM_WIRE_AS_THEY_ARE.issuperset(map(type, keys)):
+        return keys  # type: ignore[return-value]
+    return tuple(
+        _name_tail(key.start, value, names, stored) if type(key) is _NameFrom else _from_wire(key, limits)
+        for key, value in zip_longest(keys, values)
+    )
 
 
 def _name_tail(start: int, value: Value, names: Sequence[str], stored: Sequence[int]) -> str:
@@ -263,13 +337,17 @@ def encode(document: Document, shown: Shown | None = None) -> str:
     table = document.tensors
     whole = Shown(table.names, table.dtypes, table.shapes)
     against = shown or whole
+    tables = _Tables(document.nodes)
+    nodes = [_node_to_wire(node, table.names, table.stored, tables) for node in document.nodes]
     wire = _WireDocument(
         version=FORMAT_VERSION,
         environment=dict(sorted(document.environment.items())),
         classes=[(n, c.version, c.digest, c.package) for n, c in sorted(document.classes.items())],
         findings=[(f.code, f.severity, f.path, f.message, f.hint) for f in document.findings],
         root=_to_wire(document.root),
-        nodes=[_node_to_wire(node, table.names, table.stored) for node in document.nodes],
+        records=list(tables.records),
+        keysets=list(tables.keysets),  # type: ignore[arg-type]
+        nodes=nodes,
         tensors=_WireTensors(
             differ=[
                 (i, dtype, tuple(shape))
@@ -344,7 +422,7 @@ def _from_wire_document(wire: _WireDocument, shown: Shown | None, limits: Limits
     )
     return Document(
         root=_from_wire(wire.root, limits),
-        nodes=[_node_from_wire(node, table.names, stored, limits) for node in wire.nodes],
+        nodes=[_node_from_wire(node, table.names, stored, wire, limits) for node in wire.nodes],
         tensors=table,
         classes={name: ClassInfo(*rest) for name, *rest in wire.classes},  # type: ignore[arg-type]
         environment=wire.environment,

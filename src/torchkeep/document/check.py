@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from ..errors import FormatError, LimitError, VersionError
 from ..limits import LIMITS, Limits
 from .dtypes import ITEMSIZE
 from .kinds import KINDS, MAX_KEY_WEIGHT, MODULE_INTERNALS, OWN_MAPS, key_weights
 from .model import Document
-from .nodes import Map, Ref, Scalar, Seq, TensorRef, Typed, Value, children
+from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
 
 _MAX_INDEX = 2**62
@@ -30,26 +31,22 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
         VersionError: a kind of node that this torchkeep does not know.
         LimitError: more of something than `limits` allow.
     """
-    _check_references(document)
+    references = [children(node) for node in document.nodes]
+    _check_references(document, references)
     _check_table(document.tensors, limits)
     _check_classes(document)
-    owned = _owned_once(document)
-    weights = key_weights(document)
+    nodes = _Nodes(document, _owned_once(document, references), key_weights(document))
     for position, node in enumerate(document.nodes):
         try:
-            if isinstance(node, Typed):
-                _check_typed(document, node, owned)
-            elif isinstance(node, Map):
-                _check_keys(node.keys, weights)
-            elif isinstance(node, Seq) and node.kind in ("set", "frozenset"):
-                _check_keys(node.items, weights)
+            nodes.check(node)
         except FormatError as error:
             error.message += f", in node {position} of the document"
             raise
     for value in document.tensors.attributes.values():
-        if not isinstance(document.node(value), Map):
+        attributes = document.node(value)
+        if not isinstance(attributes, Map):
             raise FormatError("the attributes of a tensor are no map", clause="A-1")
-        _check_attribute_names(document, value)
+        nodes.check_attribute_names(attributes)
 
 
 def _check_classes(document: Document) -> None:
@@ -59,18 +56,17 @@ def _check_classes(document: Document) -> None:
             raise FormatError(f"version {info.version} of class {name!r}", clause="D-9")
 
 
-def _owned_once(document: Document) -> frozenset[int]:
+def _owned_once(document: Document, references: list[list[TensorRef | Ref]]) -> frozenset[int]:
     """Nodes that exactly one reference points at."""
-    counts = Counter(child.index for node in document.nodes for child in children(node) if isinstance(child, Ref))
-    counts.update(value.index for value in document.tensors.attributes.values() if isinstance(value, Ref))
-    if isinstance(document.root, Ref):
-        counts[document.root.index] += 1
+    outside = [document.root, *document.tensors.attributes.values()]
+    counts = Counter(value.index for value in outside if type(value) is Ref)
+    counts.update(value.index for values in references for value in values if type(value) is Ref)
     return frozenset(position for position, count in counts.items() if count == 1)
 
 
-def _check_references(document: Document) -> None:
+def _check_references(document: Document, references: list[list[TensorRef | Ref]]) -> None:
     """D-4: references point at something. D-7: numbering is depth first, and nothing is hidden."""
-    nodes, tensors = document.reachable(document.root)
+    nodes, tensors = document.reachable(document.root, references)
     if nodes != list(range(len(document.nodes))) or tensors != list(range(len(document.tensors))):
         raise FormatError("nodes or tensors are unreachable or not in depth-first order", clause="D-7")
 
@@ -196,65 +192,106 @@ def is_dense(shape: Shape, strides: Shape) -> bool:
 # --- nodes ------------------------------------------------------------------------------------------
 
 
-def _check_typed(document: Document, node: Typed, owned: frozenset[int]) -> None:
-    kind = KINDS.get(node.kind)
-    if kind is None or node.version > kind.version:
-        raise VersionError(
-            f"the file holds a {node.kind!r} of version {node.version}, which this torchkeep does not know. "
-            "Nothing was loaded. Install a newer torchkeep.",
-            clause="K-1",
-        )
-    if node.version < 1:
-        raise FormatError(f"version {node.version} of {node.kind!r}", clause="K-1")
-    expected = [name for name in kind.fields if name in node.fields or name not in kind.optional]
-    if list(node.fields) != expected:
-        raise FormatError(f"{node.kind!r} has fields {list(node.fields)}, not {expected}", clause="K-2")
-    for name, value in node.fields.items():
-        if name in OWN_MAPS and isinstance(document.node(value), Map) and _index(value) not in owned:
-            raise FormatError(f"the map in field {name!r} of {node.kind!r} is shared", clause="K-4")
-        if not kind.fields[name](document, value):
-            raise FormatError(f"field {name!r} of {node.kind!r} is not of its type", clause="K-3")
-    if node.kind == "module":
-        _check_module(document, node)
-    elif "attributes" in node.fields:
-        _check_attribute_names(document, node.fields["attributes"])
+@dataclass(slots=True)
+class _Nodes:
+    """The rules of single nodes.
 
+    Attributes:
+        document: what is checked.
+        owned: nodes that one reference points at.
+        weights: of nodes that can be keys.
+        passed: columns of names that passed a rule, by the rule and their identity. Many nodes share theirs.
+    """
 
-def _index(value: Value) -> int:
-    return value.index if isinstance(value, Ref) else -1
+    document: Document
+    owned: frozenset[int]
+    weights: dict[int, int]
+    passed: set[object] = field(default_factory=set)
 
+    def check(self, node: Node) -> None:
+        """Hold one node against the rules of its type."""
+        if isinstance(node, Typed):
+            self._check_typed(node)
+        elif isinstance(node, Map):
+            if ("keys", id(node.keys)) not in self.passed:
+                self._check_keys(node.keys)
+                self.passed.add(("keys", id(node.keys)))
+        elif isinstance(node, Seq) and node.kind in ("set", "frozenset"):
+            self._check_keys(node.items)
 
-def _check_module(document: Document, node: Typed) -> None:
-    """M-1: names are as torch has them, and no name means two things."""
-    seen: set[object] = set()
-    for field in ("parameters", "buffers", "modules", "attributes"):
-        for name in document.entries(node.fields.get(field)):
-            if name in seen or name in MODULE_INTERNALS or name == "" or (field != "attributes" and "." in str(name)):
-                raise FormatError(f"a module cannot have {name!r} among its {field}", clause="M-1")
-            seen.add(name)
-    hidden = document.texts(node.fields.get("non_persistent"))
-    if list(hidden) != sorted(set(hidden)) or not document.named(node.fields.get("buffers")).keys() >= set(hidden):
-        raise FormatError("non-persistent names are not names of buffers, sorted, each once", clause="M-2")
-    _check_attribute_names(document, node.fields.get("attributes"))
+    def _check_typed(self, node: Typed) -> None:
+        kind = KINDS.get(node.kind)
+        if kind is None or node.version > kind.version:
+            raise VersionError(
+                f"the file holds a {node.kind!r} of version {node.version}, which this torchkeep does not know. "
+                "Nothing was loaded. Install a newer torchkeep.",
+                clause="K-1",
+            )
+        if node.version < 1:
+            raise FormatError(f"version {node.version} of {node.kind!r}", clause="K-1")
+        expected = [name for name in kind.fields if name in node.fields or name not in kind.optional]
+        if list(node.fields) != expected:
+            raise FormatError(f"{node.kind!r} has fields {list(node.fields)}, not {expected}", clause="K-2")
+        for name, value in node.fields.items():
+            if not kind.fields[name](self.document, value):
+                raise FormatError(f"field {name!r} of {node.kind!r} is not of its type", clause="K-3")
+            if name in OWN_MAPS and type(value) is Ref and self._is_shared_map(value.index):
+                raise FormatError(f"the map in field {name!r} of {node.kind!r} is shared", clause="K-4")
+        if node.kind == "module":
+            self._check_module(node)
+        elif attributes := self._map(node, "attributes"):
+            self.check_attribute_names(attributes)
 
+    def _is_shared_map(self, position: int) -> bool:
+        return position not in self.owned and isinstance(self.document.nodes[position], Map)
 
-def _check_attribute_names(document: Document, value: Value) -> None:
-    """A-1: attributes are data; a dunder is behaviour."""
-    for name in document.entries(value):
-        if not isinstance(name, str) or (name.startswith("__") and name.endswith("__")):
-            raise FormatError(f"{name!r} cannot be an attribute", clause="A-1")
+    def _map(self, node: Typed, name: str) -> Map | None:
+        found = self.document.node(node.fields.get(name))
+        return found if isinstance(found, Map) else None
 
+    def _check_module(self, node: Typed) -> None:
+        """M-1: names are as torch has them, and no name means two things. M-2: of buffers that do not persist."""
+        maps = [self._map(node, name) for name in ("parameters", "buffers", "modules", "attributes")]
+        columns = [found.keys if found else () for found in maps]
+        rule = ("module", *map(id, columns))
+        if rule not in self.passed:
+            everything = [str(name) for column in columns for name in column]
+            dotted = any("." in str(name) for column in columns[:3] for name in column)
+            distinct = set(everything)
+            if dotted or "" in distinct or len(distinct) != len(everything) or distinct & MODULE_INTERNALS:
+                raise FormatError(f"a module cannot have these names: {_sample(everything)}", clause="M-1")
+            self.passed.add(rule)
+        if "non_persistent" in node.fields:
+            hidden = self.document.texts(node.fields["non_persistent"])
+            if list(hidden) != sorted(set(hidden)) or not set(columns[1]) >= set(hidden):
+                raise FormatError("non-persistent names are not names of buffers, sorted, each once", clause="M-2")
+        if attributes := maps[3]:
+            self.check_attribute_names(attributes)
 
-def _check_keys(keys: tuple[Value, ...], weights: dict[int, int]) -> None:
-    """V-2: keys and set elements are immutable and of bounded size. V-3: no key twice, as Python compares them."""
-    for key in keys:
-        if isinstance(key, Ref) and weights.get(key.index, MAX_KEY_WEIGHT + 1) > MAX_KEY_WEIGHT:
-            raise FormatError("a key that can change, or is too large", clause="V-2")
-    plain = [key for key in keys if isinstance(key, Scalar | TensorRef)]
-    if len(plain) - len(set(map(hash, plain))) > _MAX_COLLISIONS:
-        raise LimitError(f"more than {_MAX_COLLISIONS} keys of a map have equal hashes")
-    if len(set(plain)) != len(plain):
-        raise FormatError("a key stands twice", clause="V-3")
+    def check_attribute_names(self, attributes: Map) -> None:
+        """A-1: attributes are data; a dunder is behaviour."""
+        rule = ("attributes", id(attributes.keys))
+        if rule in self.passed:
+            return
+        for name in attributes.keys:
+            if not isinstance(name, str) or (name.startswith("__") and name.endswith("__")):
+                raise FormatError(f"{name!r} cannot be an attribute", clause="A-1")
+        self.passed.add(rule)
+
+    def _check_keys(self, keys: tuple[Value, ...]) -> None:
+        """V-2: keys and set elements are immutable and of bounded size. V-3: no key twice, as Python compares them."""
+        for key in keys:
+            if type(key) is Ref and self.weights.get(key.index, MAX_KEY_WEIGHT + 1) > MAX_KEY_WEIGHT:
+                raise FormatError("a key that can change, or is too large", clause="V-2")
+        plain = [key for key in keys if type(key) is not Ref]
+        if len(plain) - len(set(map(hash, plain))) > _MAX_COLLISIONS:
+            raise LimitError(f"more than {_MAX_COLLISIONS} keys of a map have equal hashes")
+        if len(set(plain)) != len(plain):
+            raise FormatError("a key stands twice", clause="V-3")
 
 
 _MAX_COLLISIONS = 64
+
+
+def _sample(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")

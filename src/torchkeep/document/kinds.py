@@ -59,16 +59,17 @@ def _map(document: Document, value: Value) -> bool:
     return isinstance(document.node(value), Map)
 
 
+_TEXTS = frozenset({str})
+
+
 def _named(test: Callable[[Document, Value], bool]) -> Test:
     """A map from names to values that pass `test`, or None."""
 
     def names(document: Document, value: Value) -> bool:
         node = document.node(value)
-        return (
-            isinstance(node, Map)
-            and all(isinstance(key, str) for key in node.keys)
-            and all(item is None or test(document, item) for item in node.values)
-        )
+        if not isinstance(node, Map) or not _TEXTS.issuperset(map(type, node.keys)):
+            return False
+        return all(item is None or test(document, item) for item in node.values)
 
     return names
 

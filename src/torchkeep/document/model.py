@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -72,8 +72,14 @@ class Document:
         node = self.node(value)
         return tuple(item for item in node.items if isinstance(item, str)) if isinstance(node, Seq) else ()
 
-    def reachable(self, start: Value) -> tuple[list[int], list[int]]:
+    def reachable(
+        self, start: Value, references: Sequence[list[TensorRef | Ref]] | None = None
+    ) -> tuple[list[int], list[int]]:
         """Positions of the nodes, and rows of the tensors, that `start` leads to; each once, depth first.
+
+        Args:
+            start: where to begin.
+            references: the children of every node, where a caller has them at hand.
 
         Raises:
             FormatError: D-4, a reference to what is not there.
@@ -98,7 +104,7 @@ class Document:
                 if not 0 <= value.index < node_count:
                     raise FormatError(f"node {value.index} is not in the document", clause="D-4")
                 nodes[value.index] = None
-                stack.extend(reversed(children(self.nodes[value.index])))
+                stack.extend(reversed(references[value.index] if references else children(self.nodes[value.index])))
         return list(nodes), list(tensors)
 
     def needs(self) -> Iterator[tuple[str, str]]:

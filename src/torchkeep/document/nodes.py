@@ -20,14 +20,14 @@ SeqKind = Literal["list", "tuple", "set", "frozenset"]
 SEQ_KINDS: frozenset[str] = frozenset(get_args(SeqKind))
 
 
-class TensorRef(msgspec.Struct, frozen=True, gc=False):
-    """A tensor, by its row in the tensor table."""
+class TensorRef(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="t", forbid_unknown_fields=True):
+    """A tensor, by its row in the tensor table; in JSON ``["t", row]``."""
 
     index: int
 
 
-class Ref(msgspec.Struct, frozen=True, gc=False):
-    """A composite, by its position in `Document.nodes`."""
+class Ref(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="r", forbid_unknown_fields=True):
+    """A composite, by its position in `Document.nodes`; in JSON ``["r", position]``."""
 
     index: int
 

@@ -218,9 +218,10 @@ class _Fill:
         try:
             opened = audit(self.document, positions, Resolver(None, ()), path=self.path)
         except TrustError as error:
-            raise BindError(
+            raise TrustError(
                 f"{self.path}: the state holds objects of {', '.join(error.names)}, which load_into makes only for "
-                "classes that are registered. The target was not changed. Call torchkeep.register(cls) for each."
+                "classes that are registered. The target was not changed. Call torchkeep.register(cls) for each.",
+                names=error.names,
             ) from error
         self.findings.extend(opened.findings)
         return build(self.document, value, made, opened).obj

@@ -128,7 +128,7 @@ class Abstract(nn.Module, abc.ABC):
     def forward(self, x: Any) -> Any: ...
 
 
-class AbstractConfig(abc.ABC):  # noqa: B024
+class AbstractConfig(abc.ABC):
     @property
     @abc.abstractmethod
     def must(self) -> int: ...
