@@ -509,7 +509,7 @@ class Document:
         return self.nodes[value.index] if isinstance(value, R) else None
 
 
-DOCUMENT_KEYS = ["version", "environment", "classes", "findings", "root", "nodes", "tensors"]
+DOCUMENT_KEYS = ["version", "environment", "classes", "findings", "records", "keysets", "root", "nodes", "tensors"]
 TENSORS_KEYS = ["differ", "strides", "stored", "flags", "views", "lazy", "attributes"]
 
 Shape = Callable[[Any], bool]
@@ -525,6 +525,10 @@ def _is_text_or_null(value: Any) -> bool:
 
 def _is_sizes(value: Any) -> bool:
     return type(value) is list and all(map(is_int, value))
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return type(value) is list and all(isinstance(item, str) for item in value)
 
 
 def _is_any(value: Any) -> bool:
@@ -554,6 +558,8 @@ DOCUMENT_SHAPE: dict[str, Shape] = {
     "environment": _is_texts,
     "classes": _rows(_is_text, is_int, _is_text_or_null, _is_text_or_null),
     "findings": _rows(_is_text, lambda v: v in ("note", "warning", "error"), _is_text, _is_text, _is_text),
+    "records": _rows(_is_text, is_int, _is_text_or_null, _is_list_of_texts),
+    "keysets": lambda v: type(v) is list and all(map(_is_list_of_texts, v)),
     "root": _is_any,
     "nodes": lambda v: type(v) is list,
     "tensors": lambda v: isinstance(v, Pairs),
@@ -606,7 +612,10 @@ def parse_document(text: str, header: Header) -> Document:
     made.lazy = dict(tensors["lazy"])
     made.attributes = {i: parse_value(value) for i, value in tensors["attributes"]}
     made.root = parse_value(document["root"])
-    made.nodes = [parse_node(node, made) for node in document["nodes"]]
+    records, keysets = document["records"], document["keysets"]
+    made.nodes = [parse_node(node, made, records, keysets) for node in document["nodes"]]
+    _check_records(document["nodes"], records)
+    _check_keysets(document["nodes"], made.nodes, keysets)
     for key in ("differ", "strides", "views", "lazy", "attributes"):
         _require_ascending([row[0] for row in tensors[key]], key)
     _require_ascending([row[0] for row in document["classes"]], "classes")
@@ -690,7 +699,7 @@ def parse_value(value: Any) -> Any:
     return make(*value[1:])
 
 
-def parse_node(node: Any, document: Document) -> Node:
+def parse_node(node: Any, document: Document, records: list[Any], keysets: list[Any]) -> Node:
     """D-2, D-3, D-4: a node of the wire."""
     tag = node[0] if type(node) is list and node else None
     if tag == "seq" and len(node) == 3 and type(node[2]) is list:
@@ -701,17 +710,45 @@ def parse_node(node: Any, document: Document) -> Node:
         require(len(node[1]) == len(values), "D-3", "not as many keys as values")
         keys = [parse_key(key, value, document) for key, value in zip(node[1], values, strict=True)]
         return Node("map", "map", values, keys)
-    if tag == "typed" and _row(_is_any, _is_text, is_int, _is_any)(node):
-        return _with_fields("typed", node[1], node[3], node[2])
+    if tag in ("m", "o") and _row(_is_any, is_int, lambda v: type(v) is list)(node):
+        values, table = [parse_value(item) for item in node[2]], keysets if tag == "m" else records
+        require(0 <= node[1] < len(table), "D-4", "a record or a keyset that is not there")
+        common = table[node[1]]
+        names = common if tag == "m" else common[3]
+        require(len(names) == len(values), "D-3", "not as many values as names")
+        if tag == "m":
+            return Node("map", "map", values, names)
+        kind, version, cls, _ = common
+        first = [] if cls is None else ["class"]
+        return Node("typed", kind, [cls, *values] if first else values, first + names, version)
     require(tag == "opaque" and _row(_is_any, _is_text, _is_any)(node), "D-2", "no node")
-    return _with_fields("opaque", node[1], node[2], 1)
+    require(isinstance(node[2], Pairs), "D-2", "the fields of a node are no object")
+    values = [parse_value(value) for _, value in node[2]]
+    require(len(set(node[2].names())) == len(values), "D-1", "a field stands twice")
+    return Node("opaque", node[1], values, node[2].names())
 
 
-def _with_fields(tag: str, kind: str, fields: Any, version: int) -> Node:
-    require(isinstance(fields, Pairs), "D-2", "the fields of a node are no object")
-    values = [parse_value(value) for _, value in fields]
-    require(len(set(fields.names())) == len(fields), "D-1", "a field stands twice")
-    return Node(tag, kind, values, fields.names(), version)
+def _check_records(nodes: list[Any], records: list[Any]) -> None:
+    """D-1: in the order of their use, and each once."""
+    used = list(dict.fromkeys(node[1] for node in nodes if node[0] == "o"))
+    require(used == list(range(len(records))), "D-1", "records out of order, or of no use")
+    different = {(kind, str(version), cls, tuple(names)) for kind, version, cls, names in records}
+    require(len(different) == len(records), "D-1", "a record stands twice")
+    for _, _, _, names in records:
+        require(len({"class", *names}) == 1 + len(names), "D-1", "a record with a field twice")
+
+
+def _check_keysets(wire: list[Any], nodes: list[Node], keysets: list[Any]) -> None:
+    """D-1: what several maps have in common, and nothing else."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    for node in nodes:
+        if node.tag == "map" and _is_list_of_texts(node.keys) and not any(map(_has_surrogates, node.keys)):
+            counts[tuple(node.keys)] += 1
+    common = {keys: None for keys, count in counts.items() if keys and count > 1}
+    require([tuple(keys) for keys in keysets] == list(common), "D-1", "other keysets than maps have in common")
+    for (tag, *_), node in zip(wire, nodes, strict=True):
+        fits = tag == "m" or node.tag != "map" or not _is_list_of_texts(node.keys) or tuple(node.keys) not in common
+        require(fits, "D-1", "a map that says keys that stand in a keyset")
 
 
 def parse_key(key: Any, value: Any, document: Document) -> Any:

@@ -12,12 +12,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import containers, document, storage
-from .errors import DestinationError, TorchkeepWarning, printable
-from .report import FileReport, LoadReport, ObjectReport, SaveReport, describe
+from .errors import DestinationError, LoadError, TorchkeepWarning, printable
+from .report import FileReport, LoadReport, ObjectReport, SaveReport, count, describe
 
 if TYPE_CHECKING:
     import torch
@@ -145,7 +146,7 @@ def load(
         raise ValueError(f"route is 'auto', 'structure' or 'skeleton', not {route!r}")
     resolver = values.Resolver(classes, trust)
     name = os.fspath(path)
-    with storage.open_source(path) as source, document.collector_paused():
+    with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
         meaning = contents.document
         start = document.find(meaning, key, path=name)
@@ -221,7 +222,7 @@ def load_into(
     if verify not in (None, "first"):
         raise ValueError(f"verify is 'first' or None, not {verify!r}")
     name = os.fspath(path)
-    with storage.open_source(path) as source:
+    with _telling(name, "The target was not changed."), storage.open_source(path) as source:
         contents = containers.read(source)
         meaning, reader = contents.document, _Reader(source, contents)
         start = document.find(meaning, key, path=name)
@@ -264,11 +265,12 @@ def inspect(path: StrPath) -> FileReport:
         FormatError: the file is damaged, or not a file that torchkeep reads.
         PathError: the file system refused.
     """
-    with storage.open_source(path) as source, document.collector_paused():
+    name = os.fspath(path)
+    with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
         return describe(
             contents.document,
-            path=os.fspath(path),
+            path=name,
             kind=contents.kind,
             nbytes=source.nbytes,
             metadata=contents.metadata,
@@ -296,15 +298,17 @@ def _load_report(binding: values.Binding, path: str, noticed: Sequence[document.
         report.renamed.update({old: binding.label(label, new) for old, new in module.renamed.items()})
         report.cast.extend((binding.label(label, name), a, b) for name, a, b in module.cast)
     losses = [
-        ("missing", len(report.missing_keys), "tensors of the target were not in the file"),
-        ("unexpected", len(report.unexpected_keys), "tensors of the file were not in the target"),
-        ("mismatched", len(report.mismatched), "tensors did not fit"),
-        ("cast", len(report.cast), "tensors were cast to the target's dtype"),
+        ("missing", len(report.missing_keys), " of the target", "not in the file"),
+        ("unexpected", len(report.unexpected_keys), " of the file", "not in the target"),
+        ("mismatched", len(report.mismatched), " of the file", "left out: they did not fit"),
+        ("cast", len(report.cast), "", "cast to the target's dtype"),
     ]
     findings = [
-        document.Finding(code, "warning", "", f"{path}: {count} {what}; the report names them.")
-        for code, count, what in losses
-        if count
+        document.Finding(
+            code, "warning", "", f"{path}: {count(number, 'tensor')}{whose} {was} {what}; the report names them."
+        )
+        for code, number, whose, what in losses
+        if number and (was := "was" if number == 1 else "were")
     ]
     return dataclasses.replace(report, findings=(*findings, *noticed))
 
@@ -340,6 +344,19 @@ class _Reader:
         digests = self._placement.digests
         digest = None if digests is None else digests[index]
         return storage.Read(self._placement.spans[index], buffer, digest, self._names[index])
+
+
+_NOTHING = "Nothing was loaded."
+
+
+@contextmanager
+def _telling(path: str, unchanged: str) -> Iterator[None]:
+    """Errors from the rooms below, which know neither the file nor what becomes of it, say both."""
+    try:
+        yield
+    except LoadError as error:
+        error.tell(path, unchanged)
+        raise
 
 
 def _allowed(allow: Iterable[str], known: set[str]) -> frozenset[str]:

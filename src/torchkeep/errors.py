@@ -27,6 +27,9 @@ Codes are stable: a program may test `error.code`, and a text search finds them 
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 
 def printable(text: str) -> str:
     """Text on one line, without characters that a terminal would act on: control, bidirectional, surrogates."""
@@ -54,8 +57,37 @@ class TorchkeepError(Exception):
         super().__init__(message)
         self.message = message
 
+    @property
+    def text(self) -> str:
+        """The message, safe for a terminal."""
+        return printable_lines(self.message)
+
     def __str__(self) -> str:
-        return f"[{self.code}] {printable_lines(self.message)}"
+        return f"[{self.code}] {self.text}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = dict(vars(self))
+        if isinstance(self, OSError):
+            state |= {"errno": self.errno, "filename": self.filename}
+        return _remade, (type(self), state)
+
+    def tell(self, path: str, unchanged: str) -> None:
+        """Add which file it was about and what was left unchanged, where the message does not say so yet."""
+        if path not in self.message:
+            self.message = f"{path}: {self.message}"
+        if not _SAYS_SO.search(self.message):
+            self.message = f"{self.message.rstrip('.')}. {unchanged}"
+
+
+_SAYS_SO = re.compile(r"othing was |not changed|as it was|overwritten")
+
+
+def _remade(kind: type[TorchkeepError], state: dict[str, Any]) -> TorchkeepError:
+    """An error as it was before it was copied or pickled."""
+    error = kind(state["message"])
+    for name, value in state.items():
+        setattr(error, name, value)
+    return error
 
 
 class SaveError(TorchkeepError):
@@ -92,8 +124,13 @@ class FormatError(LoadError, ValueError):
     code = "TK-FORMAT"
 
     def __init__(self, message: str, *, clause: str = "") -> None:
-        super().__init__(f"{message} (clause {clause})" if clause else message)
+        super().__init__(message)
         self.clause = clause
+
+    @property
+    def text(self) -> str:
+        """The message with the clause, safe for a terminal."""
+        return super().text + (f" (clause {self.clause})" if self.clause else "")
 
 
 class DigestError(FormatError):

@@ -1,5 +1,7 @@
 """`load_into`: hostile names, shapes, extra states and optimizer state against a target of the caller's."""
 
+# ruff: noqa: PLW0108, PLC3002 - each case is a lambda, so that a literal is only made where it is opened
+
 from __future__ import annotations
 
 from typing import Any

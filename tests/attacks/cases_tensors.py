@@ -1,5 +1,7 @@
 """Tensors that cannot be: sizes, strides, offsets, views, flags, dtypes."""
 
+# ruff: noqa: PLW0108, PLC3002 - each case is a lambda, so that a literal is only made where it is opened
+
 from __future__ import annotations
 
 import os

@@ -1,5 +1,7 @@
 """Headers and texts that two readers could read in two ways, or that are made to be slow."""
 
+
+
 from __future__ import annotations
 
 from typing import Any

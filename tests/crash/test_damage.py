@@ -94,7 +94,7 @@ def _refused_or(same: tuple[str, list[bytes]], file: _Bytes, what: str) -> bool:
     try:
         found = file.read()
     except FormatError as error:
-        assert error.message, what
+        assert error.message, what  # noqa: PT017
         return True
     assert found == same, f"{what}: read as another object"
     return False

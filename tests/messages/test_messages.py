@@ -894,7 +894,7 @@ WRONG: dict[str, tuple[type[Exception], Callable[[Path], object], str]] = {
     "part of a target": (
         TypeError,
         lambda p: torchkeep.load_into({"a": 3}, p),
-        "the target's 'a' is a int|'a' is an int",
+        "the target's 'a' is of type int",
     ),
     "path": (TypeError, lambda p: torchkeep.load(os.fsencode(p)), "path"),  # type: ignore[arg-type]
     "path of save": (TypeError, lambda p: torchkeep.save(1, os.fsencode(p)), "path|bytes"),  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -387,7 +388,7 @@ def round_trip(obj: Any) -> Any:
     return loaded
 
 
-patient = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=150)
+patient = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=100)
 
 
 @patient
@@ -478,6 +479,40 @@ def test_layouts() -> None:
     loaded[0][2, 2] = 100
     views[0][2, 2] = 100
     same(views, loaded)  # they still see one memory
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (torch.float32, torch.float64),
+        (torch.float64, torch.float32),
+        (torch.bfloat16, torch.float16),
+        (torch.float16, torch.float8_e5m2),
+        (torch.float32, torch.int32),
+        (torch.int64, torch.uint8),
+        (torch.float32, torch.complex64),
+        (torch.complex128, torch.float64),
+        (torch.bool, torch.uint8),
+    ],
+    ids=str,
+)
+def test_one_memory_in_two_dtypes(one: torch.dtype, other: torch.dtype) -> None:
+    whole = torch.arange(64, dtype=torch.uint8).remainder(2).view(one)
+    round_trip([whole, whole.view(other)])
+    round_trip([whole.view(other)[1:], whole[1:3]])
+
+
+def test_one_memory_in_two_orders() -> None:
+    weight = torch.nn.Conv2d(1, 8, 3).weight.detach()  # one channel: both orders are the same memory
+    last = weight.view(8, 3, 3, 1).permute(0, 3, 1, 2)
+    assert last.stride() != weight.stride()
+    round_trip([weight, last])
+    round_trip([last, weight])
+
+
+@pytest.mark.parametrize("dtype", [torch.bits16, torch.int4, torch.float8_e8m0fnu, torch.complex32], ids=str)
+def test_a_tensor_of_any_dtype_as_a_key(dtype: torch.dtype) -> None:
+    round_trip({torch.ones(2, dtype=torch.int32).view(dtype): torch.ones(1)})
 
 
 def test_lazy_views() -> None:
@@ -608,23 +643,31 @@ def test_tensors_in_sets_and_as_keys() -> None:
 
 HASHED = """
 import sys, torch, torchkeep
+from pathlib import Path
 names = ["a", "b", "c", "d", "e", "f"]
-torchkeep.save(
-    [
-        set(names),
-        {frozenset(names[:2]), frozenset(names[2:4]), frozenset(names[4:])},
-        {("x", frozenset(names)), 1, None},
-        {frozenset(names), 1, "a"},
-        {1: torch.ones(2), "s": frozenset(names)},
-    ],
-    sys.argv[1],
-)
+every = {
+    "set": set(names),
+    "sets": {frozenset(names[:2]), frozenset(names[2:4]), frozenset(names[4:])},
+    "mixed": [{("x", frozenset(names)), 1, None}, {frozenset(names), 1, "a"}],
+    "keys": {frozenset(names): 1, ("a", frozenset(names)): [2]},
+    "named": {frozenset(names): torch.ones(2)},  # a key that gives its name to a tensor
+}
+for name, obj in every.items():
+    torchkeep.save(obj, Path(sys.argv[1]) / name)
 """
+HASHED_NAMES = ["set", "sets", "mixed", "keys", "named"]
 
 
-def test_the_bytes_do_not_hang_on_the_hash_seed(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def hashed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    made = []
     for seed in "123":
-        subprocess.run(
-            [sys.executable, "-c", HASHED, str(tmp_path / seed)], env={"PYTHONHASHSEED": seed}, check=True, timeout=120
-        )
-    assert len({(tmp_path / seed).read_bytes() for seed in "123"}) == 1
+        made.append(tmp_path_factory.mktemp(f"seed{seed}"))
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", HASHED, str(made[-1])], env=environment, check=True, timeout=120)
+    return made
+
+
+@pytest.mark.parametrize("name", HASHED_NAMES)
+def test_the_bytes_do_not_hang_on_the_hash_seed(hashed: list[Path], name: str) -> None:
+    assert len({(folder / name).read_bytes() for folder in hashed}) == 1

@@ -68,13 +68,13 @@ bound = functools.partial(act, 1)
 
 
 @pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+def program(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """A package that the process has already imported."""
     package, module = types.ModuleType("prog"), types.ModuleType("prog.nets")
     monkeypatch.setitem(sys.modules, "prog", package)
     monkeypatch.setitem(sys.modules, "prog.nets", module)
     exec(PROGRAM, vars(module))
-    yield module
+    return module
 
 
 @pytest.fixture

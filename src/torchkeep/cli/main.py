@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..api import inspect
-from ..errors import TorchkeepError, printable_lines
+from ..errors import TorchkeepError
 
 _LINES = 200
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             text = report.text(limit=None if options.all else _LINES)
     except TorchkeepError as error:
-        print(f"{type(error).__name__}[{error.code}]: {printable_lines(error.message)}", file=sys.stderr)
+        print(f"{type(error).__name__}[{error.code}]: {error.text}", file=sys.stderr)
         return 1
     return _print(text)
 

@@ -71,8 +71,7 @@ def read(source: Source, *, limits: Limits = LIMITS) -> Contents:
     try:
         return _read_safetensors(source, limits)
     except FormatError as error:
-        if source.path not in error.message:
-            error.message = f"{source.path}: {error.message}"
+        error.tell(source.path, "Nothing was loaded.")
         raise
 
 

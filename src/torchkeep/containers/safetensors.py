@@ -71,19 +71,19 @@ def read_raw(source: Source, limits: Limits) -> bytes:
         LimitError: the header is longer than `limits` allow.
     """
     if source.nbytes < LENGTH_NBYTES + 2:
-        raise FormatError(f"{source.path}: {source.nbytes} bytes are too few for a header", clause="H-1")
+        raise FormatError(f"{source.nbytes} bytes are too few for a header", clause="H-1")
     length = int.from_bytes(source.read(Span(0, LENGTH_NBYTES)), "little")
     if LENGTH_NBYTES + length > source.nbytes:
         raise FormatError(
-            f"{source.path}: the header should be {length} bytes long, and the file has {source.nbytes} "
-            "bytes in all: it was cut short, or is no safetensors file",
+            f"the header should be {length} bytes long, and the file has {source.nbytes} bytes in all: it was cut "
+            "short, or is no safetensors file",
             clause="H-1",
         )
     if length > limits.header_nbytes:
-        raise LimitError(f"{source.path}: a header of {length} bytes; the limit is {limits.header_nbytes}")
+        raise LimitError(f"a header of {length} bytes; the limit is {limits.header_nbytes}")
     raw = source.read(Span(0, LENGTH_NBYTES + length))
     if raw[LENGTH_NBYTES : LENGTH_NBYTES + 1] != b"{":
-        raise FormatError(f"{source.path}: the header is not a JSON object", clause="H-2")
+        raise FormatError("the header is not a JSON object", clause="H-2")
     return raw
 
 
@@ -136,7 +136,8 @@ def parse(raw: bytes, *, file_nbytes: int, limits: Limits) -> Header:
         cursor += span.nbytes
     if cursor != file_nbytes:
         raise FormatError(
-            f"tensors end at byte {cursor} and the file at byte {file_nbytes}: it was cut short or added to",
+            f"tensors end at byte {cursor} and the file at byte {file_nbytes}: it was cut short or added to. "
+            "Copy or download it again",
             clause="H-5",
         )
     shown = Shown(list(entries), dtypes, shapes)

@@ -22,7 +22,7 @@ from ..document import (
     state_dict_of,
 )
 from ..errors import printable
-from .reports import Need, Route, TensorInfo, size
+from .reports import Need, Route, TensorInfo, count, size
 
 _TEXT_LENGTH = 60
 
@@ -79,7 +79,9 @@ class FileReport:
     def text(self, *, limit: int | None = 200) -> str:
         """All of it as a person reads it."""
         table = self._document.tensors
-        lines = [f"{printable(self.path)}: {self.kind} file, {size(self.nbytes)}, {len(table.names):,} stored tensors"]
+        lines = [
+            f"{printable(self.path)}: {self.kind} file, {size(self.nbytes)}, {count(len(table.names), 'stored tensor')}"
+        ]
         if self.environment:
             saved = ", ".join(f"{name} {version}" for name, version in self.environment.items())
             lines.append(f"saved with  {saved}")

@@ -102,7 +102,7 @@ class LoadReport:
 
     def __str__(self) -> str:
         part = f" at {self.part}" if self.part else ""
-        lines = [f"loaded {self.matched} of {self.total} tensors from {self.path}{part}"]
+        lines = [f"loaded {self.matched} of {count(self.total, 'tensor')} from {self.path}{part}"]
         for label, names in (("missing", self.missing_keys), ("unexpected", self.unexpected_keys)):
             lines += [f"  {label}: {name}" for name in names]
         lines += [f"  mismatched: {name}: file {ours}, target {theirs}" for name, ours, theirs in self.mismatched]
@@ -153,6 +153,11 @@ class TensorInfo:
     dtype: str
     shape: tuple[int, ...]
     nbytes: int
+
+
+def count(number: int, thing: str) -> str:
+    """A number of things: ``1 tensor``, ``2 tensors``."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def size(nbytes: int) -> str:

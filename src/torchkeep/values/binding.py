@@ -88,7 +88,7 @@ def _bind_dict(
     for label, part in target.items():
         if not isinstance(part, torch.nn.Module | torch.optim.Optimizer):
             kind = type(part).__name__
-            raise TypeError(f"load_into takes modules and optimizers; the target's {label!r} is a {kind}")
+            raise TypeError(f"load_into takes modules and optimizers; the target's {label!r} is of type {kind}")
     entries = items_of(document, start) or {}
     if absent := [label for label in target if label not in entries]:
         there = ", ".join(repr(key) for key in entries) or "no parts"
@@ -123,7 +123,10 @@ def _weights(document: Document, start: Value, path: str) -> tuple[str, StateDic
     items = items_of(document, start)
     if items is not None and not items:
         return "", StateDict()
-    raise BindError(f"{path} has no module and no state_dict there. The target was not changed.")
+    raise BindError(
+        f"{path} has no module and no state_dict at its top. The target was not changed. key= names a part further in; "
+        "torchkeep.inspect(path) shows the tree."
+    )
 
 
 def _optimizer(document: Document, start: Value, path: str) -> tuple[str, Value]:
@@ -136,7 +139,10 @@ def _optimizer(document: Document, start: Value, path: str) -> tuple[str, Value]
     if parts:
         keys = ", ".join(f"key={key!r}" for key, _ in parts)
         raise BindError(f"{path} has {len(parts)} optimizers; the target was not changed. Choose one: {keys}")
-    raise BindError(f"{path} has no optimizer there. The target was not changed.")
+    raise BindError(
+        f"{path} has no optimizer at its top. The target was not changed. key= names a part further in; "
+        "torchkeep.inspect(path) shows the tree."
+    )
 
 
 def _bind_module(
@@ -175,8 +181,10 @@ def _bind_module(
 
 def _nothing(made: Match) -> str:
     if made.mismatched:
-        return "nothing would be loaded: no tensor fits"
-    ours = next(iter(made.given), None)
+        return "every name matched and no tensor fits: is this the model's file?"
+    if not made.given:
+        return "rename= left no name"
+    ours = next(iter(made.given))
     theirs = next(iter(tensors_of(made.module)), None)
     return f"no name matched: the file has names like {ours!r}, the target like {theirs!r}"
 
@@ -233,20 +241,23 @@ def _require_fit(found: Binding, path: str, allowed: frozenset[str]) -> None:
     ways = sorted({kind for kind, _, _ in serious} - {"nothing"})
     nothing = any(kind == "nothing" for kind, _, _ in serious)
     count = len(serious) - nothing
-    things = f" of {total} tensors" if 0 < count <= total and not found.optimizers else " parts"
-    fit = f"{count}{things} do not fit" if count else "nothing fits"
+    things = f" of {total} tensors" if 0 < count <= total and not found.optimizers else " part" + "s" * (count != 1)
+    fit = f"{count}{things} do{'es' * (count == 1)} not fit" if count else "nothing fits"
     lines = [f"{path}: {fit}; the target was not changed."]
     lines += _aligned([(where, what) for _, where, what in serious[:_SHOWN]])
     if len(serious) > _SHOWN:
         lines.append(f"  ... and {len(serious) - _SHOWN} more")
     if any(kind == "lazy" for kind, _, _ in serious):
         lines.append("  A lazy module has no shapes to load into yet.")
+    elif nothing and count:
+        lines.append("  Check with torchkeep.inspect(path), or choose another part with key=.")
     elif nothing:
-        lines.append("  Say with rename=[(old, new)] which names stand for which.")
+        lines.append("  Give rename=[(old, new)] to say which names stand for which, or choose another part with key=.")
     else:
         quoted = ", ".join(f'"{way}"' for way in ways)
         rest = f" to load the other {matched}" if matched else ""
-        lines.append(f"  Pass allow={{{quoted}}}{rest}, or rename=[(old, new)].")
+        other = "rename=[(old, new)]" if found.modules else "give the model beside the optimizer, so that names match"
+        lines.append(f"  Pass allow={{{quoted}}}{rest}, or {other}.")
     raise BindError("\n".join(lines))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..document import MAX_KEY_WEIGHT
+from ..limits import LIMITS
 from . import torch_table
 from .encode import (
     Codec,
@@ -50,7 +51,8 @@ def _named(obj: Named, context: Context) -> Parts:
         if not isinstance(name, str):
             raise context.unsaveable(name, "is no name of an attribute")
         if name.startswith("__") and name.endswith("__"):
-            raise context.unsaveable(obj[name], "has a dunder name, and attributes are data", attribute(name))
+            reason = "has a dunder name, and attributes are data"
+            raise context.unsaveable(obj[name], reason, attribute(name), way_out="Rename the attribute.")
     return mapping(dict(obj), lambda name: attribute(name, hidden=hidden))
 
 
@@ -62,13 +64,15 @@ def _require_key(key: Any, context: Context) -> None:
         current = pending.pop()
         weight += 1
         if weight > MAX_KEY_WEIGHT:
-            raise context.unsaveable(key, f"has more than {MAX_KEY_WEIGHT} parts, too many for a key")
+            reason = f"has more than {MAX_KEY_WEIGHT} parts, too many for a key"
+            raise context.unsaveable(key, reason, way_out=_KEYS)
         if type(current) in (tuple, frozenset):
             pending.extend(current)
         elif not isinstance(current, _KEY_TYPES) or type(current) not in _KEY_TYPES:
-            raise context.unsaveable(current, "cannot be a dict key or a set element in a file")
+            raise context.unsaveable(current, "cannot be a dict key or a set element in a file", way_out=_KEYS)
 
 
+_KEYS = "Use strings, numbers, or tuples of these as keys."
 _KEY_TYPES = (
     type(None), bool, int, float, complex, str, bytes,
     torch.Size, torch.dtype, torch.device, torch.Tensor, torch.nn.Parameter,
@@ -102,6 +106,11 @@ def _ordered_dict(obj: OrderedDict[Any, Any], context: Context) -> Parts:
     if vars(obj):
         fields["attributes"] = Hidden(vars(obj))
     return typed("OrderedDict", fields)
+
+
+def _int(obj: int, context: Context) -> Parts:
+    reason = f"is longer than {LIMITS.int_nbytes} bytes"
+    raise context.unsaveable(obj, reason, way_out="Keep it as a string or as a tensor.")
 
 
 def _bytes(obj: bytes, context: Context) -> Parts:
@@ -145,7 +154,8 @@ def _reference(obj: Any, context: Context) -> str:
         return name
     module_name, qualname = getattr(obj, "__module__", None), getattr(obj, "__qualname__", "")
     if isinstance(module_name, str) and torch_table.is_torch(f"{module_name}:{qualname}"):
-        raise context.unsaveable(obj, "is not in the closed table of what a model may name from torch")
+        reason = "is not in the closed table of what a model may name from torch"
+        raise context.unsaveable(obj, reason, way_out="Call it before saving and keep what it returns.")
     found: Any = sys.modules.get(module_name) if isinstance(module_name, str) else None
     for part in qualname.split("."):
         found = getattr(found, part, None)
@@ -211,6 +221,7 @@ codecs.update(
         set: _set,
         frozenset: _set,
         OrderedDict: _ordered_dict,
+        int: _int,
         bytes: _bytes,
         str: _str,
         torch.dtype: _dtype,

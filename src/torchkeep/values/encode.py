@@ -15,6 +15,7 @@ import torch
 
 from ..document import KINDS, ClassInfo, Document, Finding, Map, Node, Ref, Seq, TensorRef, Typed, Value
 from ..errors import UnsaveableError
+from ..limits import LIMITS
 from . import sources
 from .environment import environment, package_of
 from .pack import Found, Packed, pack
@@ -22,6 +23,8 @@ from .registry import class_name, registration
 
 INLINE_NBYTES = 16_384
 """Longer strings and bytes are kept as tensors beside the header rather than in it."""
+
+_INT_NBITS = 8 * LIMITS.int_nbytes
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
@@ -206,11 +209,11 @@ class _Walk:
         """Record a finding at the object being visited."""
         self.findings.append(Finding(code, severity, self._text(*self._here), message, hint))
 
-    def unsaveable(self, obj: Any, reason: str, step: Step = FIELD) -> UnsaveableError:
+    def unsaveable(self, obj: Any, reason: str, step: Step = FIELD, *, way_out: str = "") -> UnsaveableError:
         """The error that says where `obj` is, what it is, and what can be done."""
         path = self._text(*self._here) + step.text
         return UnsaveableError(
-            f"{path} cannot be saved: {describe(obj)} {reason}. Nothing was written. {_way_out(obj)}"
+            f"{path} cannot be saved: {describe(obj)} {reason}. Nothing was written. {way_out or _way_out(obj)}"
         )
 
     def ask(self, obj: Any, method: Callable[..., Any], *arguments: Any) -> Any:
@@ -289,7 +292,9 @@ def codec_of(obj: Any) -> Codec:
 def is_inline(obj: Any) -> bool:
     """Whether a value stands in the document by itself rather than as a node."""
     cls = type(obj)
-    return cls in _SCALARS and not (cls in (str, bytes) and len(obj) > INLINE_NBYTES)
+    if cls in (str, bytes):
+        return len(obj) <= INLINE_NBYTES
+    return cls in _SCALARS and not (cls is int and obj.bit_length() > _INT_NBITS)
 
 
 def refuse_tensor(tensor: torch.Tensor) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from ..document import Document, Finding, Value
-from ..errors import BindError, PartialLoadError, TrustError
+from ..errors import BindError, PartialLoadError, TorchkeepError, TrustError
 from .audit import audit
 from .bind import Match, extra_states_of, memory_of, tensors_of
 from .bind_optimizer import OptimizerMatch, apply
@@ -105,10 +105,12 @@ class _Fill:
             if not self.overwritten:
                 raise
             shown = ", ".join(self.overwritten[:8]) + (", ..." if len(self.overwritten) > 8 else "")
+            count = len(self.overwritten)
+            things = f"{count} tensor{'s' * (count != 1)}"
+            what = error.text if isinstance(error, TorchkeepError) else f"{type(error).__name__}: {error}"
             raise PartialLoadError(
-                f"{self.path}: {error} {len(self.overwritten)} tensors of the target had been overwritten by then: "
-                f'{shown}. Load a whole copy of the file, or pass verify="first" to have everything checked before '
-                "anything is written.",
+                f"{self.path}: {what.rstrip('.')}. {things} of the target had been overwritten by then: {shown}. "
+                'Load a whole copy of the file; verify="first" has every byte checked before one is written.',
                 overwritten=tuple(self.overwritten),
             ) from error
 
@@ -170,10 +172,10 @@ class _Fill:
 
         try:
             load_by_its_own(found.module, state, assign=self.replace, accept=accept)
-        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-            name = type(found.module).__name__
+        except Exception as error:
+            whose, what = type(found.module).__name__, str(error).rstrip(".")
             raise BindError(
-                f"{self.path}: {name}'s own load_state_dict: {error}. The target was not changed."
+                f"{self.path}: {whose}'s own load_state_dict: {what}. The target was not changed."
             ) from error
         self.findings.append(
             Finding(

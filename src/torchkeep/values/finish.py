@@ -102,7 +102,14 @@ def cast_findings(cast: list[tuple[str, str, str]]) -> tuple[Finding, ...]:
     if not cast:
         return ()
     pairs = sorted({f"{saved} to {now}" for _, saved, now in cast})
-    return (Finding("cast", "warning", "", f"{len(cast)} tensors were cast: {', '.join(pairs)}."),)
+    return (
+        Finding(
+            "cast",
+            "warning",
+            "",
+            f"{len(cast)} tensor{'s were' if len(cast) != 1 else ' was'} cast: {', '.join(pairs)}.",
+        ),
+    )
 
 
 # --- reports ----------------------------------------------------------------------------------------

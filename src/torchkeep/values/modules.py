@@ -31,7 +31,8 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
     for name, value in attributes.items():
         if callable(value) and callable(getattr(cls, name, None)):
             reason = f"hides the method {name!r} of {class_name(cls)}: the file would hold code, not data"
-            raise context.unsaveable(value, reason, attribute(name))
+            way_out = "Define it in the class, or delete the attribute."
+            raise context.unsaveable(value, reason, attribute(name), way_out=way_out)
     fields: dict[str, Any] = {"class": name_of_class, "training": bool(state["training"])}
     parameters, buffers, children = state["_parameters"], state["_buffers"], state["_modules"]
     non_persistent = sorted(state["_non_persistent_buffers_set"] & set(buffers))

@@ -97,6 +97,8 @@ class Resolver:
             if isinstance(trusted, Closed):
                 return trusted
             return self._checked(trusted, name, role)
+        if role == "custom":
+            return self._unregistered(name)
         return self._imported(name, role, holders)
 
     def _given(self, name: str, lasts: Mapping[str, int]) -> list[Any]:
@@ -135,22 +137,29 @@ class Resolver:
         if found is None:
             state = "has no such name now" if module is not None else "is not imported"
             return Closed(name, role, f"{module_name} {state}", "moved")
+        if role not in ("module", "object"):
+            return Closed(name, role, f"a {role} opens only when the caller names it")
         if not isinstance(found, type) or class_name(found) != name:
             return Closed(name, role, "is imported, but is no class defined there")
         if role == "module" and issubclass(found, torch.nn.Module):
             if "__del__" in _members(found):
                 return Closed(name, role, "has a finalizer")
             return self._checked(Opened(found, "imported"), name, role)
+        if role == "module":
+            return Closed(name, role, "is imported, but is no nn.Module")
         package = module_name.partition(".")[0]
-        if role == "object":
-            if package in sys.stdlib_module_names and package != "__main__":
-                return Closed(name, role, "belongs to the standard library")
-            if package not in holders:
-                return Closed(name, role, "is held by no module of its own package")
-            if forbidden := {"__del__", "__setstate__", "__new__"} & _members(found):
-                return Closed(name, role, f"defines {', '.join(sorted(forbidden))}")
-            return self._checked(Opened(found, "imported"), name, role)
-        return Closed(name, role, f"a {role} opens only when the caller names it")
+        if package in sys.stdlib_module_names and package != "__main__":
+            return Closed(name, role, "belongs to the standard library")
+        if package not in holders:
+            return Closed(name, role, "is held by no module of its own package")
+        if forbidden := {"__del__", "__setstate__", "__new__"} & _members(found):
+            return Closed(name, role, f"defines {', '.join(sorted(forbidden))}")
+        return self._checked(Opened(found, "imported"), name, role)
+
+    def _unregistered(self, name: str) -> Closed:
+        """A class whose objects only its own codec makes."""
+        call = f"torchkeep.register({last_name(name)}, encode=..., decode=...)"
+        return Closed(name, "custom", f"was saved by a codec of its program; call {call}", "none")
 
     def _checked(self, opened: Opened, name: str, role: Role) -> Opened | Closed:
         """Whether what opened is of its role: no code carrier, and a class where a class is wanted."""
@@ -164,8 +173,7 @@ class Resolver:
             if role == "object" and not is_plain_class(obj):
                 return Closed(name, role, "is not a class whose objects are a __dict__ and nothing more")
             if role == "custom" and ((known := registry.registration(obj)) is None or known.decode is None):
-                call = f"torchkeep.register({obj.__name__}, encode=..., decode=...)"
-                return Closed(name, role, f"was saved by a codec of its program; call {call}", "none")
+                return self._unregistered(name)
             if role == "function":
                 return Closed(name, role, "is a class where a function was saved")
         elif role != "function":
