@@ -833,9 +833,8 @@ def _check_view(document: Document, stored: int, view: View) -> None:
     good = all(0 <= number < MAX_INDEX for number in (*view.strides, view.offset))
     require(good, "T-4", "a stride or an offset that cannot be")
     if (view.dtype, view.shape, view.offset) == (document.dtypes[stored], document.shapes[stored], 0):
-        strides = document.strides.get(stored)
-        whole = _is_contiguous(view.shape, view.strides) if strides is None else view.strides == strides
-        require(not whole, "T-4", "a view that is all of its stored tensor")
+        strides = document.strides.get(stored, _row_major(view.shape))
+        require(view.strides != strides, "T-4", "a view that is all of its stored tensor")
     end = view.offset
     if 0 not in view.shape:
         end += 1 + sum((size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True))
@@ -854,9 +853,12 @@ def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     return True
 
 
+def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(max(size, 1) for size in shape[i + 1 :]) for i in range(len(shape)))
+
+
 def _is_contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    right = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-    return 0 in shape or all(n == 1 or s == r for n, s, r in zip(shape, strides, right, strict=True))
+    return 0 in shape or all(n == 1 or s == r for n, s, r in zip(shape, strides, _row_major(shape), strict=True))
 
 
 # --- kinds (section 8) --------------------------------------------------------------------------------

@@ -248,6 +248,8 @@ def views_of_the_same_shape() -> bytes:
     """Views that differ from their stored tensor in one thing."""
     tensors = Tensors()
     square = tensors.stored("square", "float32", (2, 2))
+    ones = tensors.stored("stride_of_one", "int8", (2, 1, 3))
+    none = tensors.stored("strides_of_none", "int8", (2, 0))
     turned = tensors.stored("turned", "int16", (1, 2, 2), strides=(9, 1, 2))
     entries = {
         "square": tensors.of(square),
@@ -258,6 +260,8 @@ def views_of_the_same_shape() -> bytes:
         "flat": tensors.of(square, view=View("float32", (4,), (1,), 0)),
         "with_a_size_of_one": tensors.of(square, view=View("float32", (1, 2, 2), (4, 2, 1), 0)),
         "empty": tensors.of(square, view=View("float32", (2, 0), (1, 1), 0)),
+        "stride_of_one": tensors.of(ones, view=View("int8", (2, 1, 3), (3, 77, 1), 0)),
+        "strides_of_none": tensors.of(none, view=View("int8", (2, 0), (0, 0), 0)),
         "turned_back": tensors.of(turned, view=View("int16", (1, 2, 2), (4, 2, 1), 0)),
         "turned_with_another_stride": tensors.of(turned, view=View("int16", (1, 2, 2), (4, 1, 2), 0)),
     }
@@ -452,6 +456,48 @@ def shared_maps() -> bytes:
 def versions_of_classes() -> bytes:
     nodes = [Seq("list", (Ref(1), Ref(2))), *[Typed("class", 1, {"name": name}) for name in ("models:A", "models:B")]]
     return native(Ref(0), nodes, classes={"models:A": ClassInfo(1), "models:B": ClassInfo(2**31 - 1)})
+
+
+@accept
+def records() -> bytes:
+    """Kind, version, class and fields stand once for all nodes that have them."""
+    module = {"class": "torch.nn:ReLU", "training": True}
+    nodes = [
+        Seq("list", tuple(map(Ref, range(1, 7)))),
+        Typed("module", 1, module),
+        Typed("torch.dtype", 1, {"name": "int8"}),
+        Typed("module", 1, module | {"training": False}),
+        Typed("module", 1, module | {"class": "torch.nn:GELU"}),
+        Typed("torch.device", 1, {"name": "cpu"}),
+        Typed("module", 1, module | {"attributes": Ref(7)}),
+        mapping({"inplace": False}),
+    ]
+    return native(Ref(0), nodes)
+
+
+@accept
+def keysets() -> bytes:
+    """Keys of more than one map stand once, also where they are the tails of names."""
+    tensors = Tensors()
+    first, second = (tensors.add(f"{layer}.weight", "uint8", (1,)) for layer in "ab")
+    lone = tensors.add("bias", "uint8", (1,))
+    maps = [
+        mapping({"weight": first}),
+        mapping({"x": 1, "y": 2}),
+        mapping({"weight": second}),
+        mapping({"x": 1, "y": lone}),
+        mapping({"y": 1, "x": 2}),
+        mapping({"x": 1}),
+        mapping({"weight": None}),
+        mapping({"bias": lone}),
+        *[Map((), ())] * 2,
+        *[mapping({"é": 1, "": 2})] * 2,
+        *[mapping({"\ud800": 1})] * 2,
+        *[mapping({1: "a"}), mapping({True: "a"})] * 2,
+        *[mapping({"a": 1, b"a": 1})] * 2,
+        *[mapping({"a": 1, None: 1})] * 2,
+    ]
+    return native(Ref(0), [Seq("list", tuple(Ref(i + 1) for i in range(len(maps)))), *maps], tensors)
 
 
 @accept
@@ -671,13 +717,37 @@ def sealed(header: bytes, data: bytes = b"") -> bytes:
     return raw[:at] + xxh3_64_hexdigest(zeroed).encode() + raw[at + 16 :] + data
 
 
+def compact(nodes: Iterable[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Records, keysets and nodes; of nodes in which ``["typed", kind, version, fields]`` stands for an object."""
+    records: dict[bytes, int] = {}
+    made: list[Any] = []
+    maps: dict[str, list[Any]] = {}
+    for node in nodes:
+        if node[0] == "typed":
+            _, kind, version, fields = node
+            own = {name: value for name, value in fields.items() if name != "class"}
+            record = dump([kind, version, fields.get("class"), list(own)])
+            made.append(["o", records.setdefault(record, len(records)), list(own.values())])
+        else:
+            made.append(node)
+        if node[0] == "map" and node[1:] and node[1] and all(isinstance(key, str) for key in node[1]):
+            maps.setdefault(dump(node[1]).decode(), []).append(len(made) - 1)
+    shared = [positions for positions in maps.values() if len(positions) > 1]
+    keysets = [made[positions[0]][1] for positions in shared]
+    for number, positions in enumerate(shared):
+        for i in positions:
+            made[i] = ["m", number, made[i][2]]
+    return list(map(json.loads, records)), keysets, made
+
+
 def text_of(root: Any = None, nodes: Iterable[Any] = (), **more: Any) -> str:
     """The JSON of a Document; `more` replaces top-level fields and fields of the tensor table."""
+    records, keysets, nodes = compact(nodes)
     table: dict[str, Any] = {"differ": [], "strides": [], "stored": None, "flags": ""}
     table |= {"views": [], "lazy": [], "attributes": []}
     table |= {key: more.pop(key) for key in list(more) if key in table}
     wire: dict[str, Any] = {"version": "0.1", "environment": {}, "classes": [], "findings": []}
-    wire |= {"root": root, "nodes": list(nodes), "tensors": table}
+    wire |= {"records": records, "keysets": keysets, "root": root, "nodes": nodes, "tensors": table}
     return dump(wire | more).decode()
 
 
@@ -953,6 +1023,71 @@ def _references() -> None:
         rows=[A])  # fmt: skip
 
 
+def _tables() -> None:
+    """Records and keysets."""
+    listed = ["seq", "list", [["r", 1], ["r", 2]]]
+    record = ["torch.dtype", 1, None, ["name"]]
+    other = ["torch.device", 1, None, ["name"]]
+    node, map_of_one = ["o", 0, ["float32"]], ["map", ["a"], [1]]
+
+    def records(name: str, why: str, records: list[Any], *nodes: Any) -> None:
+        bad(name, why, ["r", 0], nodes, records=records)
+
+    records("D-1-record-of-none", "a record that no node names", [record, other], node)
+    records("D-1-record-twice", "a record twice", [record, record], listed, node, ["o", 1, ["int8"]])
+    records("D-1-record-order", "records in another order", [record, other], listed, ["o", 1, ["cpu"]], node)
+    records(
+        "D-1-record-field-twice", "a field twice", [["torch.dtype", 1, None, ["name", "name"]]], ["o", 0, ["a", "a"]]
+    )
+    records("D-1-record-class-apart", "a class among the fields", [["custom", 1, None, ["class", "state"]]],
+            ["o", 0, ["a:B", 1]])  # fmt: skip
+    records("D-1-record-class-twice", "a class in its place and among the fields",
+            [["custom", 1, "a:B", ["class", "state"]]], ["o", 0, ["a:B", 1]])  # fmt: skip
+    for name, why, bad_record in [
+        ("short", "a record without its class", ["torch.dtype", 1, ["name"]]),
+        ("version", "a version that is a text", ["torch.dtype", "1", None, ["name"]]),
+        ("class", "a class that is a number", ["torch.dtype", 1, 1, ["name"]]),
+        ("field", "a field that is a number", ["torch.dtype", 1, None, [1]]),
+        ("object", "a record that is an object", {"kind": "torch.dtype"}),
+    ]:
+        records(f"D-2-record-{name}", why, [bad_record], node)
+    bad("D-2-keyset-number", "a key of a keyset that is a number", ["r", 0], [["m", 0, [1]]], keysets=[[1]])
+    bad("D-2-keyset-text", "a keyset that is a text", ["r", 0], [["m", 0, [1]]], keysets=["a"])
+    bad("D-2-keyset-name", "a key of a keyset that is the tail of a name", ["r", 0], [["m", 0, [1]]],
+        keysets=[[["=", 0]]])  # fmt: skip
+    for name, why in [("records", "no records"), ("keysets", "no keysets")]:
+        bad_text(f"D-2-no-{name}", why, swapped(f'"{name}":[],', ""))
+    records("D-3-record-more-values", "two values and one field", [record], ["o", 0, ["float32", 1]])
+    records("D-3-record-more-fields", "no value and one field", [record], ["o", 0, []])
+    records("D-4-record", "a record that is not there", [record], ["o", 1, ["float32"]])
+    records("D-4-record-negative", "record -1", [record], ["o", -1, ["float32"]])
+
+    def keysets(name: str, why: str, keysets: list[Any], *maps: Any, rows: Sequence[Row] = ()) -> None:
+        nodes = [["seq", "list", [["r", i + 1] for i in range(len(maps))]], *maps]
+        reject(name, why, lambda: composed(raw_of(["r", 0], nodes, keysets, rows), rows))
+
+    of_a = ["m", 0, [1]]
+    keysets("D-1-keyset-missing", "two maps of the same keys, each with its own", [], map_of_one, map_of_one)
+    keysets("D-1-keyset-half", "two maps of the same keys, one with its own", [["a"]], of_a, map_of_one)
+    keysets("D-1-keyset-of-one", "a keyset of a single map", [["a"]], of_a)
+    keysets("D-1-keyset-of-none", "a keyset of no map", [["a"]], map_of_one)
+    keysets("D-1-keyset-empty", "a keyset without keys", [[]], ["m", 0, []], ["m", 0, []])
+    keysets("D-1-keyset-twice", "a keyset twice", [["a"], ["a"]], of_a, ["m", 1, [1]])
+    keysets("D-1-keyset-order", "keysets in another order", [["b"], ["a"]], *[["m", i, [1]] for i in (1, 0, 1, 0)])
+    keysets("D-1-keyset-of-tails", "two maps that have the tail of a name as their key", [],
+            ["map", [["=", 0]], [["t", 0]]], ["map", [["=", 0]], [["t", 0]]], rows=[A])  # fmt: skip
+    keysets("D-3-keyset", "two values and one key", [["a"]], of_a, ["m", 0, [1, 2]])
+    keysets("D-4-keyset", "a keyset that is not there", [["a"]], of_a, ["m", 1, [1]])
+    keysets("D-4-keyset-negative", "keyset -1", [["a"]], of_a, ["m", -1, [1]])
+    keysets("V-3-keyset", "a keyset with a key twice", [["a", "a"]], *[["m", 0, [1, 2]]] * 2)
+
+
+def raw_of(root: Any, nodes: list[Any], keysets: list[Any], rows: Sequence[Row] = ()) -> str:
+    """The JSON of a Document whose nodes stand as they are given."""
+    wire = json.loads(text_of(flags="0" * len(rows)))
+    return dump(wire | {"root": root, "nodes": nodes, "keysets": keysets}).decode()
+
+
 def _documents() -> None:
     one: dict[str, Any] = {"root": ["t", 0], "flags": "0", "rows": [A]}
     two: dict[str, Any] = {"root": ["r", 0], "nodes": pair_nodes(), "flags": "00", "rows": [A, B]}
@@ -988,8 +1123,8 @@ def _documents() -> None:
     bad("D-1-key-in-full", "a key that is the tail of a name, in full", ["r", 0], [tensor_map], flags="0", rows=[A])
     bad("D-1-empty-tail", "a key that is nothing of a name", ["r", 0], [["map", [["=", 1]], [["t", 0]]]], flags="0",
         rows=[A])  # fmt: skip
-    bad_text("D-1-fields-twice", "a field of a node twice", swapped('"name":"float32"', '"name":"a","name":"float32"'),
-             ["r", 0], [["typed", "torch.dtype", 1, {"name": "float32"}]])  # fmt: skip
+    bad_text("D-1-fields-twice", "a field of a call twice", swapped('"name":"float32"', '"name":"a","name":"float32"'),
+             ["r", 0], [["opaque", "call", {"name": "float32"}]])  # fmt: skip
     for name, why, change in [
         ("not-json", "not JSON", swapped("}", "")),
         ("array", "an array", lambda text: "[]"),
@@ -1023,8 +1158,11 @@ def _documents() -> None:
         ("sequence-kind", "an unknown kind of sequence", ["seq", "deque", []]),
         ("short-node", "a map without values", ["map", []]),
         ("nested-node", "a node inside a node", ["seq", "list", [["seq", "list", []]]]),
-        ("version-of-kind", "a version that is a text", ["typed", "torch.dtype", "1", {"name": "float32"}]),
-        ("fields-are-list", "fields that are a list", ["typed", "torch.dtype", 1, ["float32"]]),
+        ("fields-are-list", "fields that are a list", ["opaque", "call", ["float32"]]),
+        ("object-of-text", "an object of a record named by a text", ["o", "torch.dtype", ["float32"]]),
+        ("object-of-fields", "an object with named values", ["o", 0, {"name": "float32"}]),
+        ("keyset-in-place", "the keys of a keyset in its place", ["m", ["a"], [1]]),
+        ("name-in-keyset-map", "more than values behind a keyset", ["m", 0, ["a"], [1]]),
     ]:
         bad(f"D-2-{name}", why, ["r", 0], [node])
     bad("D-2-flag", "a flag of 4", **one | {"flags": "4"})
@@ -1121,9 +1259,9 @@ def _tensors() -> None:
         bad(f"T-3-{name}", why, **one | {"rows": [row], "strides": [[0, strides]]})
     for name, why, shape, strides, own in [
         ("whole", "a view that is all of its stored tensor", [2, 3], [3, 1], None),
-        ("whole-size-of-one", "all of a stored tensor, but for a stride of a size of 1", [2, 1, 3], [3, 77, 1], None),
+        ("whole-size-of-one", "a view with a size of 1 that is all of its stored tensor", [2, 1, 3], [3, 3, 1], None),
         ("whole-scalar", "a view of a scalar that is all of it", [], [], None),
-        ("whole-empty", "a view that is all of a stored tensor without elements", [3, 0], [0, 9], None),
+        ("whole-empty", "a view that is all of a stored tensor without elements", [2, 0, 3], [3, 3, 1], None),
         ("whole-strides", "a view with the strides of its stored tensor", [2, 3], [1, 2], [[0, [1, 2]]]),
     ]:
         row = ("a", "U8", shape, pattern(math.prod(shape)))
@@ -1161,7 +1299,10 @@ def _kinds() -> None:
     typed("K-1-case", "a kind in another case", "Module", {"class": "a:B", "training": True})
     typed("K-2-missing", "a field is missing", "torch.dtype", {})
     typed("K-2-more", "a field too many", "torch.dtype", dtype | {"more": 1})
-    typed("K-2-order", "fields in another order", "module", {"training": True, "class": "a:B"})
+    typed("K-2-order", "fields in another order", "method", {"name": "run", "self": ["r", 1]},
+          ["typed", "module", 1, {"class": "a:B", "training": True}])  # fmt: skip
+    typed("K-2-no-class", "a module without a class", "module", {"training": True})
+    typed("K-2-class", "a class of what has none", "torch.dtype", {"class": "a:B", "name": "float32"})
     typed("K-2-optional-order", "optional fields in another order", "module",
           {"class": "a:B", "training": True, "buffers": ["r", 1], "parameters": ["r", 2]}, empty, empty)  # fmt: skip
     module = {"class": "a:B", "training": True}
@@ -1169,7 +1310,6 @@ def _kinds() -> None:
     for name, value in strings.items():
         typed(f"K-3-{name}", "a name that is no text", "torch.dtype", {"name": value})
     typed("K-3-training", "training is 1", "module", {"class": "a:B", "training": 1})
-    typed("K-3-class", "a class that is null", "module", {"class": None, "training": True})
     typed(
         "K-3-parameter",
         "a parameter that is a number",
@@ -1371,6 +1511,7 @@ _headers()
 _metadata()
 _header_forms()
 _references()
+_tables()
 _documents()
 _tensors()
 _kinds()

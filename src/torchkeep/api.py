@@ -120,7 +120,7 @@ def load(
             name where that is unique. Functions likewise.
         trust: packages or classes that may be imported: ``("pkg", "pkg.models:Net")``.
         route: ``"structure"`` rebuilds the model on its classes; ``"skeleton"`` gives the module tree with
-            its weights where classes are missing; ``"auto"`` is ``"structure"``.
+            its weights, on torch's own classes and those given; ``"auto"`` is ``"structure"``.
         allow: losses that are accepted: ``"hooks"`` (the model had hooks, which no file holds), ``"changed"``
             (its class now assigns attributes that the file lacks).
 
@@ -144,7 +144,7 @@ def load(
         raise ValueError(f"mode is 'eval', 'train', 'saved' or None, not {mode!r}")
     if route not in ("auto", "structure", "skeleton"):
         raise ValueError(f"route is 'auto', 'structure' or 'skeleton', not {route!r}")
-    resolver = values.Resolver(classes, trust)
+    resolver = values.Resolver(classes, trust, imported=route != "skeleton")
     name = os.fspath(path)
     with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
@@ -162,7 +162,7 @@ def load(
     report = ObjectReport(
         path=name,
         kind=contents.kind,
-        route=values.route_taken(built.modules),
+        route=values.route_taken(built.modules, stood_in=audit.stood_in),
         mode=flags,
         device=str(place),
         cast=tuple(memory.cast),

@@ -38,6 +38,17 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def brief(value: object, *, length: int = 80) -> str:
+    """A key as a message quotes it: its repr, cut to `length`; what has no short repr, by its type."""
+    if type(value) not in (str, bytes, int, float, complex, bool, type(None), tuple):
+        return f"<{type(value).__name__}>"
+    try:
+        text = printable(repr(value))
+    except (ValueError, RecursionError):  # an integer of very many digits, a tuple of very many levels
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
 def printable_lines(text: str) -> str:
     """The same for text of several lines."""
     return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))

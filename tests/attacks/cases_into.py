@@ -60,7 +60,7 @@ _STATES = {
     "expanded bytes": lambda: N("bytes", {"data": T(S("b", "uint8", (1,)), ("uint8", (2**36,), (0,), 0))}),
     "optimizer": lambda: optimizer(),
     "listing holding things": lambda: module(f"{NETS}:Listing", modules={"0": module()}),
-}  # fmt: skip
+}
 
 
 def _own() -> Any:
@@ -148,9 +148,21 @@ for _label, _groups in {
         verbs=INTO,
         poke=False,
     )
-add("optimizer groups/two that differ by long numbers", lambda: file({"state": {}, "param_groups": [
-    {"params": [0], "param_names": ["a"], "lr": 10**5000}, {"params": [1], "param_names": ["b"], "lr": 10**5001}]}),
-    target=lambda: _named_adam(), verbs=INTO, poke=False)  # fmt: skip
+add(
+    "optimizer groups/two that differ by long numbers",
+    lambda: file(
+        {
+            "state": {},
+            "param_groups": [
+                {"params": [0], "param_names": ["a"], "lr": 10**5000},
+                {"params": [1], "param_names": ["b"], "lr": 10**5001},
+            ],
+        }
+    ),
+    target=lambda: _named_adam(),
+    verbs=INTO,
+    poke=False,
+)
 
 
 def _named_adam() -> Any:
@@ -178,10 +190,30 @@ for _label, _state in {
         verbs=INTO,
         poke=False,
     )
-add("optimizer states/expanded for LBFGS", lambda: file({"state": {0: {"d": T(S("e", "float32", (1,)), ("float32", (2**36,), (0,), 0))}}, "param_groups": [{"params": [0, 1]}]}),
-    target=lambda: _lbfgs(), verbs=INTO, poke=False)  # fmt: skip
-add("optimizer states/cast of an expanded", lambda: file({"state": {0: {"row_var": T(S("e", "float64", (1,)), ("float64", (2**36,), (0,), 0))}}, "param_groups": [{"params": [0, 1]}]}),
-    target=_adam(), verbs=INTO, poke=False)  # fmt: skip
+add(
+    "optimizer states/expanded for LBFGS",
+    lambda: file(
+        {
+            "state": {0: {"d": T(S("e", "float32", (1,)), ("float32", (2**36,), (0,), 0))}},
+            "param_groups": [{"params": [0, 1]}],
+        }
+    ),
+    target=lambda: _lbfgs(),
+    verbs=INTO,
+    poke=False,
+)
+add(
+    "optimizer states/cast of an expanded",
+    lambda: file(
+        {
+            "state": {0: {"row_var": T(S("e", "float64", (1,)), ("float64", (2**36,), (0,), 0))}},
+            "param_groups": [{"params": [0, 1]}],
+        }
+    ),
+    target=_adam(),
+    verbs=INTO,
+    poke=False,
+)
 
 
 def _lbfgs() -> Any:

@@ -320,13 +320,28 @@ add("imported/class as a key", lambda: file({N("class", {"name": "torch.nn:Linea
 
 # --- roles that were swapped ---
 
-add("roles/object with a module's inside", lambda: file(
-    module(f"{NETS}:Net", attributes={"x": plain(
-        f"{NETS}:MetaNet", training=False, _parameters={}, _buffers={}, _modules={}, _forward_hooks={},
-        _forward_pre_hooks={1: partial(function("torch.nn.init:zeros_"), T())},
-        _compiled_call_impl=partial(function("torch:relu"), T()), forward=function("torch:relu"))})),
+add(
+    "roles/object with a module's inside",
+    lambda: file(
+        module(
+            f"{NETS}:Net",
+            attributes={
+                "x": plain(
+                    f"{NETS}:MetaNet",
+                    training=False,
+                    _parameters={},
+                    _buffers={},
+                    _modules={},
+                    _forward_hooks={},
+                    _forward_pre_hooks={1: partial(function("torch.nn.init:zeros_"), T())},
+                    _compiled_call_impl=partial(function("torch:relu"), T()),
+                    forward=function("torch:relu"),
+                )
+            },
+        )
+    ),
     check=lambda o: [] if "Record" in repr(o.x) else [f"x is a {type(o.x).__name__} with internals of the file's"],
-)  # fmt: skip
+)
 add(
     "roles/named class with a finalizer as object",
     lambda: file([plain(f"{NETS}:Net", _compiled_call_impl=function("torch:relu"))]),
@@ -462,9 +477,13 @@ for _name in (
 ):
     add(
         f"hiding/optimizer {_name}",
-        lambda n=_name: file(optimizer(attributes={n: {1: function("torch:relu")} if n.startswith("_") else function("torch:relu")})),
-        check=lambda o, n=_name: attribute_is_data(n)(o) + ([f"{n} is the file's"] if n.startswith("_") and vars(o).get(n) else []),
-    )  # fmt: skip
+        lambda n=_name: file(
+            optimizer(attributes={n: {1: function("torch:relu")} if n.startswith("_") else function("torch:relu")})
+        ),
+        check=lambda o, n=_name: (
+            attribute_is_data(n)(o) + ([f"{n} is the file's"] if n.startswith("_") and vars(o).get(n) else [])
+        ),
+    )
 
 # --- methods, partials, customs, opaque ---
 
@@ -501,8 +520,11 @@ for _name in ("__init__", "__reduce__", "made", "still", "prop", "missing", "Inn
 add("partial/of a function not named", lambda: file([partial(function(f"{NETS}:act"))]), expect={"load": "TrustError"})
 add("partial/of a module", lambda: file([partial(module(f"{NETS}:Net"), 1)]))
 add("partial/of a list", lambda: file([partial([1], 2)]))
-add("partial/of a plain object that is called", lambda: file(
-    module(f"{NETS}:Net", attributes={"act": partial(plain(f"{NETS}:Callable"), 1)})), may_ring=("Callable.__call__",))  # fmt: skip
+add(
+    "partial/of a plain object that is called",
+    lambda: file(module(f"{NETS}:Net", attributes={"act": partial(plain(f"{NETS}:Callable"), 1)})),
+    may_ring=("Callable.__call__",),
+)
 add(
     "partial/of a method",
     lambda: file([partial(N("method", {"self": module(f"{NETS}:Net"), "name": "helper"}))]),
@@ -529,20 +551,35 @@ add(
     lambda: file([N("custom", {"class": f"{NETS}:Config", "state": [1]})]),
     expect={"load": "TrustError"},
 )
-add("record/names that collide", lambda: file([N("object", {"class": "gone:X", "attributes": {"(class)": "other", "_Record__x": 1, "x": T()}})]),
-    check=lambda o: [] if vars(o[0])["(class)"] == "gone:X" else ["a Record lies about its class"])  # fmt: skip
-add("record/escapes in its repr", lambda: file([plain("gone:\x1b[2J")]),
-    check=lambda o: [] if repr(o[0]).isprintable() else ["repr has characters that a terminal obeys"])  # fmt: skip
-add("record/skeleton escapes", lambda: file(module("gone:\x1b[2J")),
-    check=lambda o: [] if repr(o).replace("\n", "").isprintable() else ["repr has characters that a terminal obeys"], checked=("skeleton",))  # fmt: skip
+add(
+    "record/names that collide",
+    lambda: file([N("object", {"class": "gone:X", "attributes": {"(class)": "other", "_Record__x": 1, "x": T()}})]),
+    check=lambda o: [] if vars(o[0])["(class)"] == "gone:X" else ["a Record lies about its class"],
+)
+add(
+    "record/escapes in its repr",
+    lambda: file([plain("gone:\x1b[2J")]),
+    check=lambda o: [] if repr(o[0]).isprintable() else ["repr has characters that a terminal obeys"],
+)
+add(
+    "record/skeleton escapes",
+    lambda: file(module("gone:\x1b[2J")),
+    check=lambda o: [] if repr(o).replace("\n", "").isprintable() else ["repr has characters that a terminal obeys"],
+    checked=("skeleton",),
+)
 add(
     "extra/of an imported class",
     lambda: file(module(f"{NETS}:Extra", extra_state=[function("torch:relu")])),
     expect={"load": "ok"},
 )
 add("extra/of a table class", lambda: file(module("torch.nn:Linear", extra_state=[1])), expect={"load": "ok"})
-add("parameters/of plain tensors", lambda: file(module(parameters={"weight": T()}, buffers={"b": parameter("b")})),
-    check=lambda o: [] if all(type(p).__name__ == "Parameter" for p in o.parameters()) else ["parameters() gives a plain tensor"])  # fmt: skip
+add(
+    "parameters/of plain tensors",
+    lambda: file(module(parameters={"weight": T()}, buffers={"b": parameter("b")})),
+    check=lambda o: (
+        [] if all(type(p).__name__ == "Parameter" for p in o.parameters()) else ["parameters() gives a plain tensor"]
+    ),
+)
 
 
 def _self_partial() -> bytes:

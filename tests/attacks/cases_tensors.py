@@ -211,11 +211,16 @@ for _label, _start in {"-1": "-1", "far": "999", "0": "0", "huge": str(2**65)}.i
 for _dtype in ITEMSIZE:
     add(
         f"dtype/{_dtype}",
-        lambda d=_dtype: file([T(S(f"t{i}", d, (4, 2), (1, 4) if i % 2 else None), flags=flags, lazy=lazy)
-                               for i, (flags, lazy) in enumerate((f, z) for f in range(4) for z in range(4))
-                               if _may(d, flags, lazy)]),
-        verbs=("inspect", "load", "skeleton"), expect={"load": "ok"},
-    )  # fmt: skip
+        lambda d=_dtype: file(
+            [
+                T(S(f"t{i}", d, (4, 2), (1, 4) if i % 2 else None), flags=flags, lazy=lazy)
+                for i, (flags, lazy) in enumerate((f, z) for f in range(4) for z in range(4))
+                if _may(d, flags, lazy)
+            ]
+        ),
+        verbs=("inspect", "load", "skeleton"),
+        expect={"load": "ok"},
+    )
 
 
 def _may(dtype: str, flags: int, lazy: int) -> bool:

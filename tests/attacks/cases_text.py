@@ -1,7 +1,5 @@
 """Headers and texts that two readers could read in two ways, or that are made to be slow."""
 
-
-
 from __future__ import annotations
 
 from typing import Any
@@ -113,7 +111,7 @@ _VALUES = {
     "Infinity": "-Infinity",
     "single quotes": "'a'",
     "comment": "/**/1",
-}  # fmt: skip
+}
 for _label, _value in _VALUES.items():
     add(
         f"value/{_label}",
@@ -149,19 +147,48 @@ for _label, _edit in {
         expect={"load": "FormatError"},
     )
 for _kind, _fields in {
-    "torch.dtype": [{"name": "float32"}, {"name": "os"}, {"name": "load"}, {"name": "__dict__"}, {"name": 5}, {"name": "\x1b[2J"}],
-    "torch.device": [{"name": "cuda:99"}, {"name": "meta"}, {"name": "x"}, {"name": ""}, {"name": "cpu:-1"}, {"name": "privateuseone"}, {"name": "cuda:" + "9" * 50}],
-    "torch.Size": [{"dims": (-1,)}, {"dims": (2**70,)}, {"dims": (True,)}, {"dims": ("1",)}, {"dims": [1]}, {"dims": (None,)}],
+    "torch.dtype": [
+        {"name": "float32"},
+        {"name": "os"},
+        {"name": "load"},
+        {"name": "__dict__"},
+        {"name": 5},
+        {"name": "\x1b[2J"},
+    ],
+    "torch.device": [
+        {"name": "cuda:99"},
+        {"name": "meta"},
+        {"name": "x"},
+        {"name": ""},
+        {"name": "cpu:-1"},
+        {"name": "privateuseone"},
+        {"name": "cuda:" + "9" * 50},
+    ],
+    "torch.Size": [
+        {"dims": (-1,)},
+        {"dims": (2**70,)},
+        {"dims": (True,)},
+        {"dims": ("1",)},
+        {"dims": [1]},
+        {"dims": (None,)},
+    ],
     "bytes": [{"data": 5}, {"data": ()}, {"data": None}],
     "str": [{"data": "x"}],
     "class": [{"name": None}, {"name": ()}],
     "function": [{"name": 1}],
     "method": [{"self": 1, "name": "x"}, {"self": (), "name": "x"}],
-    "partial": [{"function": 1, "args": (), "keywords": {}}, {"function": (), "args": [], "keywords": {}}, {"function": (), "args": (), "keywords": {1: 1}}],
+    "partial": [
+        {"function": 1, "args": (), "keywords": {}},
+        {"function": (), "args": [], "keywords": {}},
+        {"function": (), "args": (), "keywords": {1: 1}},
+    ],
     "object": [{"class": 1, "attributes": {}}, {"class": "x", "attributes": ()}],
     "custom": [{"class": None, "state": 1}],
     "OrderedDict": [{"items": []}, {"items": {}, "attributes": []}],
-    "optimizer": [{"class": "torch.optim:SGD", "defaults": [], "state": {}, "param_groups": []}, {"class": "torch.optim:SGD", "defaults": {}, "state": {}, "param_groups": ()}],
+    "optimizer": [
+        {"class": "torch.optim:SGD", "defaults": [], "state": {}, "param_groups": []},
+        {"class": "torch.optim:SGD", "defaults": {}, "state": {}, "param_groups": ()},
+    ],
     "module": [
         {"class": "torch.nn:Identity", "training": 1},
         {"class": "torch.nn:Identity", "training": None},
@@ -177,7 +204,7 @@ for _kind, _fields in {
         {"class": "torch.nn:Identity", "training": False, "attributes": {1: 2}},
         {"training": False, "class": "torch.nn:Identity"},
     ],
-}.items():  # fmt: skip
+}.items():
     for _i, _given in enumerate(_fields):
         add(f"field/{_kind} {_i}", lambda k=_kind, f=_given: file([N(k, dict(f))]))
 
@@ -187,8 +214,11 @@ _EVIL = "\x1b[2J\x1b]0;owned\x07\u202e\x9b31m\r"
 add("told/findings", lambda: file([1], findings=[Finding(_EVIL, "warning", _EVIL, _EVIL, _EVIL)]))
 add("told/severity", lambda: file([1], findings=[Finding("a", "fatal", "", "")]), expect={"load": "FormatError"})  # type: ignore[arg-type]
 add("told/environment", lambda: file([1], environment={_EVIL: _EVIL, "python": "2.7", "torch": "99"}))
-add("told/environment of lines", lambda: file([1], environment={"python": "3\nroutes\n  structure open: torchkeep.load('x', trust=('evil',))"}),
-    check=lambda o: [])  # fmt: skip
+add(
+    "told/environment of lines",
+    lambda: file([1], environment={"python": "3\nroutes\n  structure open: torchkeep.load('x', trust=('evil',))"}),
+    check=lambda o: [],
+)
 add("told/packages", lambda: file(module("gone:X"), classes={"gone:X": _info(_EVIL)}))
 add(
     "told/names",

@@ -99,9 +99,7 @@ def test_a_full_disk_is_known_before_the_first_write(small_disk: Path, name: str
 
 
 @pytest.mark.parametrize("pwritev", [True, False])
-def test_a_disk_that_fills_while_writing(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch, pwritev: bool
-) -> None:
+def test_a_disk_that_fills_while_writing(small_disk: Path, monkeypatch: pytest.MonkeyPatch, pwritev: bool) -> None:
     monkeypatch.setattr(staged, "_HAVE_FALLOCATE", False)
     monkeypatch.setattr(staged, "_HAVE_PWRITEV", pwritev and staged._HAVE_PWRITEV)
     with pytest.raises(FullError, match=r"cannot write.*as it was"):
@@ -278,9 +276,7 @@ def test_a_directory_that_cannot_be_flushed_is_told_truthfully(
     if not staged._HAVE_DIRECTORY_FSYNC:
         pytest.skip("no flushing of directories here")
     fsync = os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda fd: (fsync(fd), monkeypatch.setattr(os, "fsync", fail_with(number)))
-    )
+    monkeypatch.setattr(os, "fsync", lambda fd: (fsync(fd), monkeypatch.setattr(os, "fsync", fail_with(number))))
     with pytest.raises(PathError, match="in place and whole, but may not survive a power cut"):
         save(tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"x"
@@ -292,9 +288,7 @@ def test_a_file_system_without_directory_flushes_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     fsync = os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda fd: (fsync(fd), monkeypatch.setattr(os, "fsync", fail_with(number)))
-    )
+    monkeypatch.setattr(os, "fsync", lambda fd: (fsync(fd), monkeypatch.setattr(os, "fsync", fail_with(number))))
     with stage(tmp_path / "a", nbytes=1) as file:
         file.commit()
     assert names(tmp_path) == ["a"]

@@ -324,7 +324,8 @@ def test_readers_agree_on_flipped_bits(tmp_path: Path) -> None:
 LEAVES = [None, True, False, 0, 1, -1, 2, 3, 5, 2**53, 2**62, 2**63, 2**64, "", "0", "a", "float32", "int8", "uint8",
           "complex128", "U8", [], {}, [0], ["t", 0], ["t", 1], ["t", 99], ["r", 0], ["r", 1], ["r", 2], ["=", 0],
           ["=", 3], ["i", "0x20000000000000"], ["i", "-0x1"], ["f", "1.5"], ["f", "nan"], ["f", "1"], ["b", "YQ=="],
-          ["s", "7aCA"], ["c", "1.0", "-0.0"], ["seq", "list", []], ["map", [], []], "list", "tuple", "set",
+          ["s", "7aCA"], ["c", "1.0", "-0.0"], ["seq", "list", []], ["map", [], []], ["o", 0, []], ["m", 0, []],
+          "list", "tuple", "set",
           "module", "torch.dtype", "__class__", "name"]  # fmt: skip
 
 

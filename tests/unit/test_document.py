@@ -66,10 +66,19 @@ def documents(draw: st.DrawFn) -> Document:
         root=draw(values),
         nodes=[draw(nodes) for _ in range(count)],
         tensors=table,
-        classes=draw(st.dictionaries(_NAMES, st.builds(ClassInfo, st.integers(-5, 5), st.none() | _NAMES, st.none() | _NAMES), max_size=2)),
+        classes=draw(
+            st.dictionaries(
+                _NAMES, st.builds(ClassInfo, st.integers(-5, 5), st.none() | _NAMES, st.none() | _NAMES), max_size=2
+            )
+        ),
         environment=draw(st.dictionaries(_NAMES, _NAMES, max_size=2)),
-        findings=draw(st.lists(st.builds(Finding, _NAMES, st.sampled_from(["note", "warning", "error"]), _NAMES, _NAMES, _NAMES), max_size=2)),
-    )  # fmt: skip
+        findings=draw(
+            st.lists(
+                st.builds(Finding, _NAMES, st.sampled_from(["note", "warning", "error"]), _NAMES, _NAMES, _NAMES),
+                max_size=2,
+            )
+        ),
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -178,8 +187,8 @@ def _lists(levels: int) -> Document:
 def _table(dtype: str = "float32", shape: tuple[int, ...] = (2, 3), **more: Any) -> Document:
     """A list of one tensor."""
     table = TensorTable(["t"], [dtype], [shape], stored=[0], flags=[0])
-    for name, given in more.items():
-        setattr(table, name, given)
+    for name, column in more.items():
+        setattr(table, name, column)
     return Document(root=Ref(0), nodes=[Seq("list", (TensorRef(0),))], tensors=table)
 
 
@@ -197,8 +206,8 @@ _SIZE = Typed("torch.Size", 1, {"dims": Ref(1)})
 
 
 def _with(document: Document, **parts: Any) -> Document:
-    for name, given in parts.items():
-        setattr(document, name, given)
+    for name, part in parts.items():
+        setattr(document, name, part)
     return document
 
 
@@ -281,27 +290,50 @@ _BROKEN: dict[str, tuple[str, Callable[[], Document]]] = {
     "a child with a dot": ("M-1", lambda: _module(Map(("a.b",), (None,)), modules=Ref(1))),
     "a child without a name": ("M-1", lambda: _module(Map(("",), (None,)), modules=Ref(1))),
     "an attribute of hooks": ("M-1", lambda: _module(Map(("_forward_hooks",), (None,)), attributes=Ref(1))),
-    "an attribute that is compiled": ("M-1", lambda: _module(Map(("_compiled_call_impl",), (None,)), attributes=Ref(1))),
-    "one name for two": ("M-1", lambda: _module(Map(("a",), (None,)), Map(("a",), (None,)), parameters=Ref(1), buffers=Ref(2))),
+    "an attribute that is compiled": (
+        "M-1",
+        lambda: _module(Map(("_compiled_call_impl",), (None,)), attributes=Ref(1)),
+    ),
+    "one name for two": (
+        "M-1",
+        lambda: _module(Map(("a",), (None,)), Map(("a",), (None,)), parameters=Ref(1), buffers=Ref(2)),
+    ),
     "hidden and no buffer": ("M-2", lambda: _module(Seq("tuple", ("a",)), non_persistent=Ref(1))),
     "a dunder attribute": ("A-1", lambda: _module(Map(("__class__",), (None,)), attributes=Ref(1))),
-    "a dunder of an object": ("A-1", lambda: _of(Typed("object", 1, {"class": "a:B", "attributes": Ref(1)}), Map(("__del__",), (1,)))),
+    "a dunder of an object": (
+        "A-1",
+        lambda: _of(Typed("object", 1, {"class": "a:B", "attributes": Ref(1)}), Map(("__del__",), (1,))),
+    ),
     "a dunder of a tensor": ("A-1", lambda: _attributed(Map(("__deepcopy__",), (1,)))),
-    "attributes of a tensor in a list": ("A-1", lambda: _attributed(Seq("list", (Ref(2),)), Seq("tuple", ("__a__", 1)))),
+    "attributes of a tensor in a list": (
+        "A-1",
+        lambda: _attributed(Seq("list", (Ref(2),)), Seq("tuple", ("__a__", 1))),
+    ),
     "attributes of a tensor that are none": ("A-1", lambda: _table(attributes={0: None})),
     "attributes of a tensor that are a number": ("A-1", lambda: _table(attributes={0: 5})),
     "attribute names of numbers": ("A-1", lambda: _attributed(Map((5,), (1,)))),
     "a list as a key": ("V-2", lambda: _of(Map((Ref(1),), (1,)), Seq("list", ()))),
     "a list in a tuple as a key": ("V-2", lambda: _of(Map((Ref(1),), (1,)), Seq("tuple", (Ref(2),)), Seq("list", ()))),
-    "an object as an element": ("V-2", lambda: _of(Seq("set", (Ref(1),)), Typed("object", 1, {"class": "a:B", "attributes": Ref(2)}), Map((), ()))),
-    "a key of a thousand levels": ("V-2", lambda: _of(Map((Ref(1),), (1,)), *(Seq("tuple", (Ref(i + 2),)) for i in range(1_000)), Seq("tuple", ()))),
-    "a key of 2**60 leaves": ("V-2", lambda: _of(Map((Ref(1),), (1,)), *(Seq("tuple", (Ref(i + 2), Ref(i + 2))) for i in range(60)), Seq("tuple", ()))),
+    "an object as an element": (
+        "V-2",
+        lambda: _of(Seq("set", (Ref(1),)), Typed("object", 1, {"class": "a:B", "attributes": Ref(2)}), Map((), ())),
+    ),
+    "a key of a thousand levels": (
+        "V-2",
+        lambda: _of(Map((Ref(1),), (1,)), *(Seq("tuple", (Ref(i + 2),)) for i in range(1_000)), Seq("tuple", ())),
+    ),
+    "a key of 2**60 leaves": (
+        "V-2",
+        lambda: _of(
+            Map((Ref(1),), (1,)), *(Seq("tuple", (Ref(i + 2), Ref(i + 2))) for i in range(60)), Seq("tuple", ())
+        ),
+    ),
     "a key that holds itself": ("V-2", lambda: _of(Map((Ref(1),), (1,)), Seq("tuple", (Ref(1),)))),
     "one key twice": ("V-3", lambda: _of(Map(("a", "a"), (1, 2)))),
     "1 and True": ("V-3", lambda: _of(Map((1, True), (1, 2)))),
     "0.0 and -0.0": ("V-3", lambda: _of(Seq("set", (0.0, -0.0)))),
     "one element twice": ("V-3", lambda: _of(Seq("frozenset", (b"a", b"a")))),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", _BROKEN)
@@ -334,7 +366,7 @@ def test_every_clause_is_checked(name: str) -> None:
         _module(Map(("a", "b"), (None, None)), Seq("tuple", ("a",)), buffers=Ref(1), non_persistent=Ref(2)),
         _module(Map(("x.y", "_private", "__half"), (1, 2, 3)), attributes=Ref(1)),
     ],
-)  # fmt: skip
+)
 def test_what_holds_is_let_pass(document: Document) -> None:
     d.check(document)
     assert d.encode(d.decode(d.encode(document))) == d.encode(document)
@@ -384,9 +416,16 @@ def test_find() -> None:
     document = _checkpoint()
     d.check(document)
     for key, value in {
-        None: Ref(0), "model": Ref(1), ("model",): Ref(1), ("model", "a.w"): TensorRef(0), 3: Ref(5), (3, 0): TensorRef(0),
-        (3, 1, 0): 5, (): Ref(0), (None,): 7,
-    }.items():  # fmt: skip
+        None: Ref(0),
+        "model": Ref(1),
+        ("model",): Ref(1),
+        ("model", "a.w"): TensorRef(0),
+        3: Ref(5),
+        (3, 0): TensorRef(0),
+        (3, 1, 0): 5,
+        (): Ref(0),
+        (None,): 7,
+    }.items():
         assert d.find(document, key, path="p") == value
     for key in ("x", ("model", "a"), ("model", "a.w", 0), (3, 2), (3, -1), (3, 1, 0, 0)):
         with pytest.raises(KeyMissingError, match="Nothing was loaded"):

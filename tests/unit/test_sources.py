@@ -125,10 +125,7 @@ def test_a_base_class_counts(write: Write) -> None:
     same = sources.digest(write(NET + child).Child)
     assert sources.digest(write("\n\n" + NET + "\n\nx = 1\n" + child).Child) == same
     assert sources.digest(write(NET.replace("2, 3", "3, 2") + child).Child) != same
-    assert (
-        sources.digest(write(NET.replace("class Net", "class Base") + child.replace("Net", "Base")).Child)
-        != same
-    )
+    assert sources.digest(write(NET.replace("class Net", "class Base") + child.replace("Net", "Base")).Child) != same
 
 
 @pytest.mark.parametrize("cls", [nn.Linear, Path, object, type(sys.implementation)])
@@ -138,9 +135,7 @@ def test_torch_and_the_standard_library_have_none(cls: type) -> None:
 
 
 def test_no_source_no_digest(write: Write) -> None:
-    module = write(
-        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.a = 1\n"
-    )
+    module = write("class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.a = 1\n")
     source = NET.replace("self.a", "self.b")
     exec(source, vars(module))  # a namesake that is not the one in the file
     assert sources.digest(module.Net) is None
@@ -382,10 +377,7 @@ def test_what_the_class_serves_is_left_out(write: Write) -> None:
     """
     assert init(write, "self.a = self.b = self.c = self.d = self.e = 1", inside=inside) == {"d", "e"}
     before = "class Base:\n    a = 1\n    __slots__ = ('s',)\n"
-    source = (
-        before
-        + "class Net(nn.Module, Base):\n    def __init__(self):\n        self.a = self.b = self.s = 1\n"
-    )
+    source = before + "class Net(nn.Module, Base):\n    def __init__(self):\n        self.a = self.b = self.s = 1\n"
     assert sources.assigned_by_init(write(source).Net) == {"b"}
 
 

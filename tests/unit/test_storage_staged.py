@@ -59,9 +59,7 @@ def mode(path: Path) -> int:
 @pytest.mark.parametrize("durable", [True, False])
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_a_new_file(tmp_path: Path, durable: bool, overwrite: bool) -> None:
-    assert save(tmp_path / "a", b"hello", durable=durable, overwrite=overwrite) == [
-        xxh3_64_intdigest(b"hello")
-    ]
+    assert save(tmp_path / "a", b"hello", durable=durable, overwrite=overwrite) == [xxh3_64_intdigest(b"hello")]
     assert (tmp_path / "a").read_bytes() == b"hello"
     assert names(tmp_path) == ["a"]
 
@@ -123,9 +121,7 @@ def test_any_batches(tmp_path_factory: pytest.TempPathFactory, data: st.DataObje
         patch.setattr(staged, "_BATCH_NBYTES", data.draw(st.sampled_from([16, 100, 1 << 20])))
         patch.setattr(staged, "MAX_VECTORS", data.draw(st.sampled_from([1, 3, 1000])))
         with stage(path, nbytes=total, durable=False) as file:
-            assert file.write(iter(buffers), offset, progress=heard.append) == list(
-                map(xxh3_64_intdigest, buffers)
-            )
+            assert file.write(iter(buffers), offset, progress=heard.append) == list(map(xxh3_64_intdigest, buffers))
             file.commit()
     assert path.read_bytes() == bytes(offset) + b"".join(buffers)
     assert heard == sorted(heard)
@@ -208,9 +204,7 @@ def test_short_writes_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @both_paths
-def test_a_system_that_writes_nothing_is_no_endless_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_that_writes_nothing_is_no_endless_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staged.Staged, "_pwritev", lambda *_: 0)
     monkeypatch.setattr(staged.Staged, "_seek_write", lambda *_: 0)
     with pytest.raises(PathError, match="wrote nothing"):
@@ -218,9 +212,7 @@ def test_a_system_that_writes_nothing_is_no_endless_loop(
     assert names(tmp_path) == []
 
 
-def test_durable_flushes_the_file_and_then_its_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_durable_flushes_the_file_and_then_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[str] = []
     fsync = os.fsync
 
@@ -444,9 +436,7 @@ def test_impossible_names(tmp_path: Path, name: str) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_relative_path_is_where_it_was_when_it_was_staged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_is_where_it_was_when_it_was_staged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     with stage("a", nbytes=1) as file:

@@ -81,9 +81,11 @@ def program(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 def sleeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A package on the path that nobody has imported."""
     for name, text in {
-        "__init__": "", "nets": "import torch, os\nfrom torch.nn import Linear\nclass Net(torch.nn.Module): pass\ndef act(x): return x",
-        "broken": "1/0", "leaving": "import sys\nsys.exit(3)",
-    }.items():  # fmt: skip
+        "__init__": "",
+        "nets": "import torch, os\nfrom torch.nn import Linear\nclass Net(torch.nn.Module): pass\ndef act(x): return x",
+        "broken": "1/0",
+        "leaving": "import sys\nsys.exit(3)",
+    }.items():
         (tmp_path / "dormant").mkdir(exist_ok=True)
         (tmp_path / "dormant" / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -130,11 +132,24 @@ def test_the_table_opens() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "torch.hub:load", "torch:load", "torch:save", "torch:compile", "torch.nn:DataParallel", "torch.jit:ScriptModule",
-        "torch.fx:GraphModule", "torch.export.unflatten:InterpreterModule", "torch.nn:Linear.forward", "torch.utils.data:DataLoader",
-        "torch.nn.modules.conv:_ConvNd", "torchgen.gen:main", "functorch:vmap", "torch:nn.Linear", "torch:os", "torch",
+        "torch.hub:load",
+        "torch:load",
+        "torch:save",
+        "torch:compile",
+        "torch.nn:DataParallel",
+        "torch.jit:ScriptModule",
+        "torch.fx:GraphModule",
+        "torch.export.unflatten:InterpreterModule",
+        "torch.nn:Linear.forward",
+        "torch.utils.data:DataLoader",
+        "torch.nn.modules.conv:_ConvNd",
+        "torchgen.gen:main",
+        "functorch:vmap",
+        "torch:nn.Linear",
+        "torch:os",
+        "torch",
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("role", ROLES)
 def test_no_other_name_of_torch_opens_whatever_is_trusted(name: str, role: Any) -> None:
     found = closed(
@@ -145,10 +160,18 @@ def test_no_other_name_of_torch_opens_whatever_is_trusted(name: str, role: Any) 
 
 @pytest.mark.parametrize(
     ("name", "role"),
-    [("torch.nn:Linear", "optimizer"), ("torch.nn:Linear", "function"), ("torch.nn:Linear", "object"), ("torch.nn:Linear", "custom"),
-     ("torch.optim:SGD", "module"), ("torch.optim:SGD", "object"), ("torch.nn.functional:relu", "module"),
-     ("torch.nn.functional:relu", "class"), ("torch.nn.functional:relu", "custom")],
-)  # fmt: skip
+    [
+        ("torch.nn:Linear", "optimizer"),
+        ("torch.nn:Linear", "function"),
+        ("torch.nn:Linear", "object"),
+        ("torch.nn:Linear", "custom"),
+        ("torch.optim:SGD", "module"),
+        ("torch.optim:SGD", "object"),
+        ("torch.nn.functional:relu", "module"),
+        ("torch.nn.functional:relu", "class"),
+        ("torch.nn.functional:relu", "custom"),
+    ],
+)
 def test_the_table_has_roles(name: str, role: Any) -> None:
     closed(name, role, held=("torch",), trust=("torch",))
 
@@ -171,8 +194,21 @@ def _named(name: str) -> Any:
 # --- the standard library ---
 
 
-@pytest.mark.parametrize("name", ["tempfile:_TemporaryFileCloser", "os:_wrap_close", "subprocess:Popen", "builtins:eval", "posix:system",
-                                  "shutil:rmtree", "importlib:import_module", "os:system", "functools:partial", "_io:FileIO"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tempfile:_TemporaryFileCloser",
+        "os:_wrap_close",
+        "subprocess:Popen",
+        "builtins:eval",
+        "posix:system",
+        "shutil:rmtree",
+        "importlib:import_module",
+        "os:system",
+        "functools:partial",
+        "_io:FileIO",
+    ],
+)
 @pytest.mark.parametrize("role", ROLES)
 def test_the_standard_library_stays_closed(name: str, role: Any) -> None:
     package = name.partition(":")[0]
@@ -209,8 +245,18 @@ def test_what_is_named_must_suit_its_role(program: Any) -> None:
     assert opens("x:B", "function", classes=given)[0] is program.act
     assert opens("x:C", "optimizer", classes=given)[0] is program.Adam
     assert opens("x:D", "object", classes=given)[0] is program.Config
-    for name, role in {("x:A", "optimizer"), ("x:A", "object"), ("x:A", "function"), ("x:B", "module"), ("x:B", "class"),
-                       ("x:B", "object"), ("x:C", "module"), ("x:C", "object"), ("x:D", "module"), ("x:D", "custom")}:  # fmt: skip
+    for name, role in {
+        ("x:A", "optimizer"),
+        ("x:A", "object"),
+        ("x:A", "function"),
+        ("x:B", "module"),
+        ("x:B", "class"),
+        ("x:B", "object"),
+        ("x:C", "module"),
+        ("x:C", "object"),
+        ("x:D", "module"),
+        ("x:D", "custom"),
+    }:
         closed(name, role, classes=given)
 
 
@@ -265,9 +311,22 @@ def test_a_trusted_name_is_that_name_alone(sleeping: str) -> None:
     assert opens("dormant.nets:act", "function", trust=("dormant",))[1] == "named"
 
 
-@pytest.mark.parametrize("name", ["dormant.nets:os", "dormant.nets:os.system", "dormant.nets:Linear", "dormant.nets:torch.nn.Linear",
-                                  "dormant.nets:torch.hub.load", "dormant.nets:missing", "dormant.missing:Net", "dormant:nets",
-                                  "dormant.nets:", "dormant.nets:__builtins__", "dormant.nets:Net.forward.__globals__"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dormant.nets:os",
+        "dormant.nets:os.system",
+        "dormant.nets:Linear",
+        "dormant.nets:torch.nn.Linear",
+        "dormant.nets:torch.hub.load",
+        "dormant.nets:missing",
+        "dormant.missing:Net",
+        "dormant:nets",
+        "dormant.nets:",
+        "dormant.nets:__builtins__",
+        "dormant.nets:Net.forward.__globals__",
+    ],
+)
 @pytest.mark.parametrize("role", ROLES)
 def test_trust_opens_nothing_that_is_only_re_exported(sleeping: str, name: str, role: Any) -> None:
     closed(name, role, trust=("dormant",), held=("dormant",))
@@ -301,8 +360,31 @@ def test_imported_modules_open(program: Any) -> None:
     assert opens("prog.nets:Stating") == (program.Stating, "imported")  # the audit has a say about __setstate__
 
 
-@pytest.mark.parametrize("name", ["WithDel", "DelChild", "Alias", "nn.Linear", "nn", "os", "os.system", "hub_load", "ready", "bound", "act",
-                                  "missing", "Net.missing", "Net.forward", "Net.__init__", "__builtins__", "Config", "Adam", "", "Net."])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "WithDel",
+        "DelChild",
+        "Alias",
+        "nn.Linear",
+        "nn",
+        "os",
+        "os.system",
+        "hub_load",
+        "ready",
+        "bound",
+        "act",
+        "missing",
+        "Net.missing",
+        "Net.forward",
+        "Net.__init__",
+        "__builtins__",
+        "Config",
+        "Adam",
+        "",
+        "Net.",
+    ],
+)
 def test_imported_and_no_module_class_defined_there(program: Any, name: str) -> None:
     closed(f"prog.nets:{name}")
 
@@ -320,8 +402,24 @@ def test_plain_objects_of_the_same_package(program: Any) -> None:
         closed("prog.nets:Config", "object", held=held)
 
 
-@pytest.mark.parametrize("name", ["ConfigDel", "ConfigDelChild", "ConfigSetstate", "ConfigNew", "ConfigSlots", "ConfigDict", "ConfigError",
-                                  "Net", "Adam", "WithDel", "act", "ready", "Meta"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ConfigDel",
+        "ConfigDelChild",
+        "ConfigSetstate",
+        "ConfigNew",
+        "ConfigSlots",
+        "ConfigDict",
+        "ConfigError",
+        "Net",
+        "Adam",
+        "WithDel",
+        "act",
+        "ready",
+        "Meta",
+    ],
+)
 def test_plain_objects_with_behaviour_stay_closed(program: Any, name: str) -> None:
     closed(f"prog.nets:{name}", "object", held=("prog",))
 

@@ -59,20 +59,24 @@ def read(source: Source, *, limits: Limits = LIMITS) -> Contents:
         OtherFormatError: a file of another format, which the message names.
         FormatError: a safetensors file, or one of torchkeep's, that breaks a clause.
     """
+    try:
+        return _read(source, limits)
+    except FormatError as error:
+        error.tell(source.path, "Nothing was loaded.")
+        raise
+
+
+def _read(source: Source, limits: Limits) -> Contents:
     if not source.nbytes:
-        raise OtherFormatError(f"{source.path} is empty: 0 bytes. Nothing was loaded.")
+        raise OtherFormatError("an empty file: 0 bytes")
     head = source.read(Span(0, min(source.nbytes, 512)))
     begins_as_header = head[safetensors.LENGTH_NBYTES : safetensors.LENGTH_NBYTES + 1] == b"{"
     if not begins_as_header and (other := name_other(head)):
         raise OtherFormatError(
-            f"{source.path} is {other}. This torchkeep reads safetensors files, its own and others'. "
-            "Nothing was loaded, and nothing of the file was run."
+            f"this is {other}. This torchkeep reads safetensors files, its own and others'. Nothing was loaded, and "
+            "nothing of the file was run."
         )
-    try:
-        return _read_safetensors(source, limits)
-    except FormatError as error:
-        error.tell(source.path, "Nothing was loaded.")
-        raise
+    return _read_safetensors(source, limits)
 
 
 def _read_safetensors(source: Source, limits: Limits) -> Contents:

@@ -10,6 +10,7 @@ from .canonical import encode as encode
 from .check import check as check
 from .check import extent as extent
 from .check import is_dense as is_dense
+from .check import row_major as row_major
 from .collector import collector_paused as collector_paused
 from .dtypes import ITEMSIZE as ITEMSIZE
 from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME

@@ -138,8 +138,15 @@ def _is_whole(table: TensorTable, row: int, view: View) -> bool:
     shape = table.shapes[stored]
     if view.dtype != table.dtypes[stored] or view.shape != shape or view.offset:
         return False
-    strides = table.strides.get(stored)
-    return view.strides == strides if strides else is_contiguous(shape, view.strides)
+    return view.strides == (table.strides.get(stored) or row_major(shape))
+
+
+def row_major(shape: Shape) -> Shape:
+    """The strides that torch gives to contiguous memory."""
+    strides = [1]
+    for size in reversed(shape[1:]):
+        strides.append(strides[-1] * max(size, 1))
+    return tuple(reversed(strides)) if shape else ()
 
 
 def _plain_ints(values: Iterable[object]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import KeyMissingError
+from ..errors import KeyMissingError, brief
 from .model import Document
 from .nodes import Seq, Value
 from .state_dict import items_of
@@ -31,12 +31,12 @@ def find(document: Document, key: object, *, path: str) -> Value:
     for step in key if isinstance(key, tuple) else (key,):
         entries = _entries(document, value)
         if step not in entries:
-            there = ", ".join(repr(name) for name in list(entries)[:_SHOWN])
+            there = ", ".join(brief(name) for name in list(entries)[:_SHOWN])
             more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
             has = f"there are {there}{more}" if entries else "it has no parts"
-            raise KeyMissingError(f"{path}{gone} has no part {step!r}; {has}. Nothing was loaded.")
+            raise KeyMissingError(f"{path}{gone} has no part {brief(step)}; {has}. Nothing was loaded.")
         value = entries[step]
-        gone += f"[{step!r}]"
+        gone += f"[{brief(step)}]"
     return value
 
 

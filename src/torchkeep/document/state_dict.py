@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import LimitError
-from ..limits import LIMITS
 from .model import Document
 from .nodes import Map, Ref, TensorRef, Typed, Value
 
@@ -53,13 +52,19 @@ def state_dict_of(document: Document, value: Value) -> StateDict | None:
     return found
 
 
+_MAX_MODULES = 200_000
+"""Most names of modules. A tree whose modules are shared has more names than modules: two by two, 2**depth."""
+
+
 def _of_module(document: Document, root: Typed) -> StateDict:
     found = StateDict()
     stack: list[tuple[str, Typed, frozenset[int]]] = [("", root, frozenset())]
+    seen = 0
     while stack:
         prefix, module, above = stack.pop()
-        if len(found.rows) + len(stack) > LIMITS.tensors:
-            raise LimitError(f"a module tree with more than {LIMITS.tensors} names: modules that share modules")
+        seen += 1
+        if seen > _MAX_MODULES:
+            raise LimitError(f"modules that share modules have more than {_MAX_MODULES} names")
         hidden = document.texts(module.fields.get("non_persistent"))
         for field_name in ("parameters", "buffers"):
             for name, value in document.named(module.fields.get(field_name)).items():

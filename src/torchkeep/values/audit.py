@@ -29,10 +29,12 @@ class Audit:
         opened: for each (name, role) that the part needs, what it opened to. What is absent is stood
             in for: a module by a Skeleton, all else by a Record.
         findings: changes and losses to report.
+        stood_in: whether anything but a plain object is stood in for.
     """
 
     opened: dict[tuple[str, str], Opened] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    stood_in: bool = False
 
     def of(self, node: Typed) -> Any:
         """The class or function that a node names, or None where it is to be stood in for."""
@@ -90,17 +92,17 @@ def audit(
             closed[key] = found
     for key in [key for key in closed if key[1] == "object"]:
         result.opened.pop(key, None)  # held by its own package in one place and by nobody in another
+    if not skeleton:
+        _close_what_runs(document, positions, result, closed)
     refused = [found for found in closed.values() if found.role != "object"]
+    result.stood_in = bool(refused)
     if refused and not skeleton:
         raise TrustError(_trust_message(path, refused), names=tuple(sorted({found.name for found in refused})))
     for i, node in nodes:
         if isinstance(node, Opaque):
             raise LoadError(f"{path}: node {i} is {node.what}, which can be shown but not built. Nothing was loaded.")
-        if isinstance(node, Typed):
-            if node.kind == "module":
-                _check_module(document, node, result, allowed, path)
-            elif node.kind == "method" and not skeleton:
-                _check_method(document, node, result, path)
+        if isinstance(node, Typed) and node.kind == "module":
+            _check_module(document, node, result, allowed, path)
     _check_changes(document, typed, result, allowed, path)
     return result
 
@@ -156,13 +158,6 @@ def _check_module(document: Document, node: Typed, result: Audit, allowed: froze
             raise LoadError(
                 f"{path}: the attribute {attribute!r} of {name} would hide a method of its class. Nothing was loaded."
             )
-    opened = result.opened[_key(node)]
-    setstate = owner_of(cls, "__setstate__")
-    if opened.how == "imported" and setstate is not None and torch_table.name_of(setstate) is None:
-        raise TrustError(
-            f"{path}: {name} has its own __setstate__ ({class_name(setstate)}), which runs only for a class that "
-            f"you name. Nothing was loaded. Pass classes=[{cls.__name__}]."
-        )
 
 
 def owner_of(cls: type, name: str) -> type | None:
@@ -178,20 +173,43 @@ def _may_be_callable(document: Document, value: Value) -> bool:
 _DATA_KINDS = frozenset({"OrderedDict", "torch.Size", "torch.dtype", "torch.device", "bytes", "str"})
 
 
-def _check_method(document: Document, node: Typed, result: Audit, path: str) -> None:
-    """A bound method comes back only from a class that the caller named."""
-    owner = document.node(node.fields["self"])
-    assert isinstance(owner, Typed)
-    name, method = owner.text("class"), node.text("name")
-    opened = result.opened.get(_key(owner))
-    found = None
-    if opened is not None and (base := owner_of(opened.obj, method)) is not None:
-        found = vars(base)[method]
-    if opened is None or opened.how != "named" or not isinstance(found, types.FunctionType) or method.startswith("__"):
-        raise TrustError(
-            f"{path}: a method {method!r} of {name} was saved as a value; methods come back only from a class that "
-            f"you name. Nothing was loaded. Pass classes={{{name!r}: {last_name(name)}}}."
-        )
+def _close_what_runs(
+    document: Document, positions: list[int], result: Audit, closed: dict[tuple[str, str], Closed]
+) -> None:
+    """Classes whose own code would run by being loaded, or whose methods were saved as values: only if named."""
+    for position in positions:
+        node = document.nodes[position]
+        if not isinstance(node, Typed) or node.kind not in ("module", "method"):
+            continue
+        owner = document.node(node.fields["self"]) if node.kind == "method" else node
+        assert isinstance(owner, Typed)
+        key = _key(owner)
+        opened = result.opened.get(key)
+        if opened is None:
+            continue
+        reason = _why_closed(opened, node.text("name")) if node.kind == "method" else _own_setstate(opened)
+        if reason:
+            closed[key] = Closed(key[0], "module", reason)
+
+
+def _why_closed(opened: Opened, method: str) -> str | None:
+    """Why a bound method does not come back."""
+    base = owner_of(opened.obj, method)
+    if base is None or not isinstance(vars(base)[method], types.FunctionType) or method.startswith("__"):
+        return f"has no method {method!r}, which was saved as a value"
+    return (
+        f"lends its method {method!r} as a value, which only a class that you name does"
+        if opened.how != "named"
+        else None
+    )
+
+
+def _own_setstate(opened: Opened) -> str | None:
+    """Why a `__setstate__` may not run."""
+    owner = owner_of(opened.obj, "__setstate__")
+    if opened.how != "imported" or owner is None or torch_table.name_of(owner) is not None:
+        return None
+    return f"has its own __setstate__ ({class_name(owner)}), which runs only for a class that you name"
 
 
 def _check_changes(

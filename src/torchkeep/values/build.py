@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from ..document import Document, Finding, Map, Ref, Seq, TensorRef, Typed, Value, children
-from ..errors import FormatError, LoadError
+from ..errors import ChangedClassError, FormatError, LoadError
+from . import sources
 from .audit import Audit, owner_of
 from .pack import buffer_of
 from .registry import ModuleState, registration
@@ -235,6 +236,9 @@ class _Builder:
                     f"the migration of {name} from version {version} raised {type(error).__name__}: {error}. "
                     "Nothing was loaded."
                 ) from error
+        if info.version < known.version:
+            _sort_out(state)
+            _require_complete(cls, name, state)
 
     def _set_extra_state(self, node: Typed, module: torch.nn.Module, extra: Any) -> None:
         """Hand the extra state back, to a method of torch's or of a class that the caller named."""
@@ -266,6 +270,25 @@ class _Builder:
             shell.__setstate__(state)
         else:
             vars(shell).update(state)
+
+
+def _sort_out(state: ModuleState) -> None:
+    """Modules and parameters that a migration left among the attributes go where torch looks for them."""
+    for name, value in list(state.attributes.items()):
+        if isinstance(value, torch.nn.Module):
+            state.modules[name] = state.attributes.pop(name)
+        elif isinstance(value, torch.nn.Parameter):
+            state.parameters[name] = state.attributes.pop(name)
+
+
+def _require_complete(cls: type, name: str, state: ModuleState) -> None:
+    """What today's `__init__` assigns has to be there after the last migration."""
+    there = state.attributes.keys() | state.parameters.keys() | state.buffers.keys() | state.modules.keys()
+    if lacking := sorted(sources.assigned_by_init(cls) - there - {"training"}):
+        raise ChangedClassError(
+            f"the migrations of {name} left out {', '.join(lacking)}, which {cls.__name__}.__init__ assigns. "
+            "Nothing was loaded. Have the last migration set them."
+        )
 
 
 _FILL: dict[str, Callable[[_Builder, Typed, Any, dict[str, Any]], None]] = {

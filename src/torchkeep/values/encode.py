@@ -14,17 +14,17 @@ from typing import Any
 import torch
 
 from ..document import KINDS, ClassInfo, Document, Finding, Map, Node, Ref, Seq, TensorRef, Typed, Value
-from ..errors import UnsaveableError
+from ..errors import UnsaveableError, brief
 from ..limits import LIMITS
 from . import sources
 from .environment import environment, package_of
 from .pack import Found, Packed, pack
 from .registry import class_name, registration
 
+_INT_NBITS = 8 * LIMITS.int_nbytes
+
 INLINE_NBYTES = 16_384
 """Longer strings and bytes are kept as tensors beside the header rather than in it."""
-
-_INT_NBITS = 8 * LIMITS.int_nbytes
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
@@ -34,8 +34,8 @@ class Step:
     """How one object is reached from the one that holds it.
 
     Attributes:
-        text: as a person writes it after the holder, such as ``.encoder`` or ``["epoch"]``; ``""`` for a
-            field of a codec, which no person sees.
+        text: as a person writes it after the holder, such as ``.encoder``; ``""`` for a field of a codec, which
+            no person sees.
         name: its part of a tensor's dotted name; None where it has none.
         hidden: whether a tensor below is outside every state_dict.
     """
@@ -49,14 +49,29 @@ FIELD = Step()
 """A field of a codec."""
 
 
-def item(key: object) -> Step:
-    """An item of a dict or sequence."""
-    return Step(f"[{key!r}]", str(key))
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A step to an item of a dict or sequence; spelled only when somebody asks."""
+
+    key: object
+    hidden: bool = False
+
+    @property
+    def text(self) -> str:
+        return f"[{brief(self.key)}]"
+
+    @property
+    def name(self) -> str:
+        key = self.key
+        return str(key) if type(key) in _SPELLED and not (type(key) is int and key.bit_length() > _INT_NBITS) else "key"
+
+
+_SPELLED = frozenset({str, int, float, bool, type(None)})
 
 
 def attribute(name: str, *, hidden: bool = False) -> Step:
-    """An attribute of an object."""
-    return Step(f".{name}", name, hidden)
+    """An attribute of an object; a numbered child of a module, as in a `ModuleList`, is written as an item."""
+    return Step(f"[{name}]" if name.isdigit() else f".{name}", name, hidden)
 
 
 @dataclass(slots=True)
@@ -64,23 +79,26 @@ class Parts:
     """One object taken apart: children, the step to each, and how they make a node again."""
 
     children: list[Any]
-    steps: list[Step]
+    steps: list[Step | Item]
     node: Callable[[list[Value]], Node]
 
 
 def sequence(kind: Any, items: Any) -> Parts:
     """Parts of a list, tuple, set or frozenset."""
     children = list(items)
-    return Parts(children, [item(i) for i in range(len(children))], lambda values: Seq(kind, tuple(values)))
+    return Parts(children, [Item(i) for i in range(len(children))], lambda values: Seq(kind, tuple(values)))
 
 
-def mapping(entries: dict[Any, Any], step: Callable[[Any], Step] = item) -> Parts:
+_KEY = Step("(key)", "key")
+
+
+def mapping(entries: dict[Any, Any], step: Callable[[Any], Step | Item] = Item) -> Parts:
     """Parts of a dict: keys first, then values, so that a key is reached as a key."""
     keys, values = list(entries), list(entries.values())
     count = len(keys)
     return Parts(
         [child for pair in zip(keys, values, strict=True) for child in pair],
-        [one for key in keys for one in (Step("(key)", "key"), step(key))],
+        [one for key in keys for one in (_KEY, step(key))],
         lambda made: Map(tuple(made[0::2]), tuple(made[1::2])) if count else Map((), ()),
     )
 
@@ -134,17 +152,17 @@ class _Walk:
     root_name: str
     findings: list[Finding] = field(default_factory=list)
     classes: dict[str, ClassInfo] = field(default_factory=dict)
-    _parents: list[tuple[int, Step]] = field(default_factory=list)
+    _parents: list[tuple[int, Step | Item]] = field(default_factory=list)
     _parts: list[Parts] = field(default_factory=list)
     _nodes: dict[int, int] = field(default_factory=dict)
     _tensors: dict[int, int] = field(default_factory=dict)
-    _found: list[tuple[torch.Tensor, int, Step]] = field(default_factory=list)
+    _found: list[tuple[torch.Tensor, int, Step | Item]] = field(default_factory=list)
     _attributes: dict[int, Any] = field(default_factory=dict)
     _alive: list[Any] = field(default_factory=list)
-    _here: tuple[int, Step] = (-1, FIELD)
+    _here: tuple[int, Step | Item] = (-1, FIELD)
 
     def encode(self, root: Any) -> Encoded:
-        stack: list[tuple[Any, int, Step]] = [(root, -1, FIELD)]
+        stack: list[tuple[Any, int, Step | Item]] = [(root, -1, FIELD)]
         while stack:
             obj, parent, step = stack.pop()
             key = id(obj)
@@ -166,7 +184,7 @@ class _Walk:
                     stack.append((child, position, child_step))
         return self._link(root)
 
-    def _visit_tensor(self, tensor: torch.Tensor, parent: int, step: Step) -> dict[str, Any] | None:
+    def _visit_tensor(self, tensor: torch.Tensor, parent: int, step: Step | Item) -> dict[str, Any] | None:
         if reason := refuse_tensor(tensor):
             raise self.unsaveable(tensor, reason)
         row = len(self._found)
@@ -250,18 +268,18 @@ class _Walk:
 
     # --- paths ---
 
-    def _steps(self, parent: int, step: Step) -> list[Step]:
-        steps = [step]
+    def _steps(self, parent: int, step: Step | Item) -> list[Step | Item]:
+        steps: list[Step | Item] = [step]
         while parent >= 0:
             parent, step = self._parents[parent]
             steps.append(step)
         steps.reverse()
         return steps
 
-    def _text(self, parent: int, step: Step) -> str:
+    def _text(self, parent: int, step: Step | Item) -> str:
         return self.root_name + "".join(one.text for one in self._steps(parent, step))
 
-    def _name(self, parent: int, step: Step) -> tuple[str, bool]:
+    def _name(self, parent: int, step: Step | Item) -> tuple[str, bool]:
         steps = self._steps(parent, step)
         name = ".".join(one.name for one in steps if one.name is not None)
         name = name.encode("utf-8", "backslashreplace").decode()
@@ -317,8 +335,10 @@ def describe(obj: Any) -> str:
     """What an object is, in a few words and without running any of its code."""
     cls = type(obj)
     if isinstance(obj, torch.Tensor):
-        uninitialized = torch.nn.parameter.is_lazy(obj)
-        return f"a {cls.__name__} " + ("without a shape yet" if uninitialized else f"of shape {tuple(obj.shape)}")
+        try:
+            return f"a {cls.__name__} of shape {tuple(obj.shape)}"
+        except (RuntimeError, ValueError):  # nested, or not initialized yet
+            return f"a {cls.__name__}"
     if isinstance(obj, _CALLABLES):
         return f"{'the class' if isinstance(obj, type) else 'the function'} {obj.__module__}.{obj.__qualname__}"
     return f"an object of {cls.__module__}.{cls.__qualname__}"

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import torch
 
 from ..document import Document, Finding, Ref, Seq, TensorRef, is_optimizer, items_of
-from .standins import Skeleton
 
 
 def device_of(device: Any, map_location: Any) -> torch.device:
@@ -91,10 +90,9 @@ def set_mode(modules: Iterable[torch.nn.Module], mode: Literal["eval", "train", 
             vars(module)["training"] = mode == "train"
 
 
-def route_taken(modules: Iterable[torch.nn.Module]) -> str:
+def route_taken(modules: Iterable[torch.nn.Module], *, stood_in: bool) -> str:
     """What a load did: ``"structure"``, ``"skeleton"``, or ``"data"`` where there were no modules."""
-    classes = {type(module) for module in modules}
-    return "skeleton" if Skeleton in classes else "structure" if classes else "data"
+    return "skeleton" if stood_in else "structure" if any(True for _ in modules) else "data"
 
 
 def cast_findings(cast: list[tuple[str, str, str]]) -> tuple[Finding, ...]:

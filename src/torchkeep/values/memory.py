@@ -94,7 +94,10 @@ def tensors(
         if device.type != "cpu" and not on_cpu.issuperset(views):
             base = base.to(device)
         for position, row in enumerate(views):
-            tensor = _view(base, table.views.get(row), whole=position == 0 and len(views) == 1)
+            view = table.views.get(row)
+            same_dtype = view is not None and view.dtype == table.dtypes[index]  # as it may have been cast
+            whole = position == 0 and len(views) == 1
+            tensor = _view(base, view, base.dtype if same_dtype else None) if view else base if whole else base.detach()
             made[row] = _flagged(tensor, table.flags[row], table.lazy.get(row, 0))
     return {row: made[row] for row in rows}
 
@@ -124,15 +127,8 @@ def _cast(base: torch.Tensor, dtype: torch.dtype, memory: Memory, views: list[in
     return base.to(dtype)
 
 
-def _view(base: torch.Tensor, view: View | None, *, whole: bool) -> torch.Tensor:
-    if view is None:
-        return base if whole else base.detach()
-    dtype = base.dtype if base.dtype.itemsize != BY_NAME[view.dtype].itemsize else BY_NAME[view.dtype]
-    if BY_NAME[view.dtype].is_floating_point and base.is_floating_point():
-        dtype = base.dtype  # as it was cast
-    elif BY_NAME[view.dtype].itemsize != dtype.itemsize:
-        dtype = BY_NAME[view.dtype]
-    seen = torch.empty(0, dtype=dtype, device=base.device)
+def _view(base: torch.Tensor, view: View, dtype: torch.dtype | None) -> torch.Tensor:
+    seen = torch.empty(0, dtype=dtype or _dtype(view.dtype), device=base.device)
     return over(seen, base.untyped_storage(), view.offset, view.shape, view.strides)
 
 

@@ -23,6 +23,7 @@ from ..document import (
     View,
     extent,
     is_dense,
+    row_major,
 )
 from ..limits import LIMITS
 from .dtypes import carrier, dtype_name
@@ -141,10 +142,16 @@ def _store(cluster: list[_Piece], found: list[Found], packed: Packed, taken: set
     stored = _add(packed, base.memory, _name_for(base, found, packed.table, taken), taken)
     if not base.memory.is_contiguous() and _is_dense(base.memory):
         packed.table.strides[stored] = base.memory.stride()
+    shape = packed.table.shapes[stored]
+    strides = packed.table.strides.get(stored) or row_major(shape)
+    whole = View(packed.table.dtypes[stored], shape, strides, 0)
     for piece in cluster:
         packed.table.stored[piece.row] = stored
-        if piece is not base and not _same(piece.memory, base.memory):
-            packed.table.views[piece.row] = _view(piece, base.begin)
+        if piece is base:
+            continue
+        view = _view(piece, base.begin)
+        if view != whole:
+            packed.table.views[piece.row] = view
 
 
 def _store_raw(cluster: list[_Piece], found: list[Found], packed: Packed, taken: set[str]) -> None:
@@ -176,16 +183,6 @@ def _name_for(base: _Piece, found: list[Found], table: TensorTable, taken: set[s
     if readable and owner.name not in taken and _is_writable(owner.name):
         return owner.name
     return _unique(RESERVED + owner.name, taken)
-
-
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors of one cluster are the same elements in the same order."""
-    return (
-        one.data_ptr() == other.data_ptr()
-        and one.dtype == other.dtype
-        and one.shape == other.shape
-        and one.stride() == other.stride()
-    )
 
 
 def _view(piece: _Piece, begin: int) -> View:

@@ -56,7 +56,8 @@ class Closed:
 class Resolver:
     """Opens names for one load, under what its caller allowed."""
 
-    def __init__(self, classes: Any, trust: Any) -> None:
+    def __init__(self, classes: Any, trust: Any, *, imported: bool = True) -> None:
+        self._may_be_imported = imported
         self._by_name: dict[str, Any] = {}
         self._by_last: dict[str, list[Any]] = {}
         listed = [] if isinstance(classes, Mapping) else [classes] if isinstance(classes, type) else list(classes or ())
@@ -65,7 +66,7 @@ class Resolver:
             if not isinstance(given, type | FunctionType | BuiltinFunctionType):
                 raise TypeError(f"classes= takes classes and functions, not {given!r}")
         for given in listed:
-            named[class_name(given)] = given
+            named[torch_table.name_of(given) or class_name(given)] = given
             self._by_last.setdefault(given.__name__, []).append(given)
         self._by_name.update(named)
         self._trust = (trust,) if isinstance(trust, str) else tuple(trust)
@@ -99,6 +100,8 @@ class Resolver:
             return self._checked(trusted, name, role)
         if role == "custom":
             return self._unregistered(name)
+        if not self._may_be_imported:
+            return Closed(name, role, "is not used for a skeleton")
         return self._imported(name, role, holders)
 
     def _given(self, name: str, lasts: Mapping[str, int]) -> list[Any]:
@@ -120,7 +123,7 @@ class Resolver:
             return Closed(name, role, "belongs to the standard library, which trust= never opens")
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:  # whatever the trusted package raises when it is imported
+        except (Exception, SystemExit) as error:  # whatever the trusted package raises when it is imported
             return Closed(name, role, f"cannot be imported: {type(error).__name__}: {error}", "moved")
         found = _member(module, qualname)
         if found is None:
@@ -176,8 +179,8 @@ class Resolver:
                 return self._unregistered(name)
             if role == "function":
                 return Closed(name, role, "is a class where a function was saved")
-        elif role != "function":
-            return Closed(name, role, "is a function where a class was saved")
+        elif role != "function" or not isinstance(obj, FunctionType | BuiltinFunctionType):
+            return Closed(name, role, f"is a {type(obj).__name__} where a {role} was saved")
         return opened
 
 
