@@ -312,7 +312,7 @@ UNSAVEABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "__reduce__": (lambda: net(c=Reduces()), r"^model\.c .* has its own __reduce__"),
     "__slots__": (lambda: net(c=Slots()), r"^model\.c .* not made of a __dict__ alone"),
     "__getstate__": (lambda: net(c=OddState()), r"^model\.c .* a __getstate__ that gives a tuple"),
-    "module's __getstate__": (lambda: nn.Sequential(OddModule()), r"^model\.0 .* not give a module's state"),
+    "module's __getstate__": (lambda: nn.Sequential(OddModule()), r"^model\[0\] .* not give a module's state"),
     "bound to no module": (lambda: {"m": Plain().method}, r"^obj\['m'\] .* bound to an object that is no module"),
     "partial with attributes": (
         lambda: {"p": (p := functools.partial(free), vars(p).update(a=1))[0]},

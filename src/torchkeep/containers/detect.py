@@ -68,12 +68,12 @@ def read(source: Source, *, limits: Limits = LIMITS) -> Contents:
 
 def _read(source: Source, limits: Limits) -> Contents:
     if not source.nbytes:
-        raise OtherFormatError("an empty file: 0 bytes")
+        raise OtherFormatError(f"{source.path} is empty: 0 bytes")
     head = source.read(Span(0, min(source.nbytes, 512)))
     begins_as_header = head[safetensors.LENGTH_NBYTES : safetensors.LENGTH_NBYTES + 1] == b"{"
     if not begins_as_header and (other := name_other(head)):
         raise OtherFormatError(
-            f"this is {other}. This torchkeep reads safetensors files, its own and others'. Nothing was loaded, and "
+            f"{source.path} is {other}. This torchkeep reads safetensors files, its own and others'. Nothing was loaded, and "
             "nothing of the file was run."
         )
     return _read_safetensors(source, limits)
