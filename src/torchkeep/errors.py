@@ -49,6 +49,12 @@ def brief(value: object, *, length: int = 80) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
+def brief_text(text: str, *, length: int = 200) -> str:
+    """Text on one line for a message, cut to `length`."""
+    text = printable(text[: length + 1])
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
 def printable_lines(text: str) -> str:
     """The same for text of several lines."""
     return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))

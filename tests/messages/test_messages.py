@@ -632,7 +632,7 @@ def a_model_that_had_hooks(at: Path) -> None:
     torchkeep.load(saved(at, module))
 
 
-@message(errors.LoadError, r"would hide a method")
+@message(errors.LoadError, r"would hide what its class does")
 def an_attribute_that_would_hide_a_method(at: Path) -> None:
     def change(document: Document) -> None:
         for position, node in enumerate(document.nodes):

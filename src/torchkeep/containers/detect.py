@@ -73,8 +73,8 @@ def _read(source: Source, limits: Limits) -> Contents:
     begins_as_header = head[safetensors.LENGTH_NBYTES : safetensors.LENGTH_NBYTES + 1] == b"{"
     if not begins_as_header and (other := name_other(head)):
         raise OtherFormatError(
-            f"{source.path} is {other}. This torchkeep reads safetensors files, its own and others'. Nothing was loaded, and "
-            "nothing of the file was run."
+            f"{source.path} is {other}. This torchkeep reads safetensors files, its own and others'. "
+            "Nothing was loaded, and nothing of the file was run."
         )
     return _read_safetensors(source, limits)
 

@@ -233,9 +233,9 @@ class _Tables:
         self.records: dict[_Record, int] = {}
         counts: dict[tuple[Value, ...], int] = {}
         for node in nodes:
-            if isinstance(node, Map) and node.keys:
+            if isinstance(node, Map) and node.keys and all(map(_is_text, node.keys)):
                 counts[node.keys] = counts.get(node.keys, 0) + 1
-        shared = (keys for keys, count in counts.items() if count > 1 and all(map(_is_text, keys)))
+        shared = (keys for keys, count in counts.items() if count > 1)
         self.keysets = {keys: i for i, keys in enumerate(shared)}
 
     def record(self, node: Typed) -> int:
@@ -409,16 +409,23 @@ def _from_wire_document(wire: _WireDocument, shown: Shown | None, limits: Limits
         if not 0 <= i < count:
             raise FormatError("a stored tensor that is not there differs", clause="D-4")
         dtypes[i], shapes[i] = dtype, shape
+    for dtype_shape in (wire.tensors.differ, wire.tensors.views):
+        for _, _, shape, *_ in dtype_shape:
+            if max(shape, default=0) > limits.numel:
+                raise LimitError(f"a size of {max(shape)}; the limit is {limits.numel}")
+    if not all(0 < version < 2**31 for _, version, _, _ in wire.records):
+        raise FormatError("a version that is not from 1 to 2**31", clause="K-1")
+    rows = len(stored)
     table = TensorTable(
         names=list(shown.names),
         dtypes=dtypes,
         shapes=shapes,
-        strides=dict(wire.tensors.strides),
+        strides=_sparse(wire.tensors.strides, count),
         stored=stored,
         flags=[int(flag, 4) for flag in wire.tensors.flags],
-        views={i: View(dtype, shape, strides, at) for i, dtype, shape, strides, at in wire.tensors.views},
-        lazy=dict(wire.tensors.lazy),
-        attributes={i: _from_wire(v, limits) for i, v in wire.tensors.attributes},
+        views=_sparse([(i, View(d, shape, strides, at)) for i, d, shape, strides, at in wire.tensors.views], rows),
+        lazy=_sparse(wire.tensors.lazy, rows),
+        attributes=_sparse([(i, _from_wire(v, limits)) for i, v in wire.tensors.attributes], rows),
     )
     return Document(
         root=_from_wire(wire.root, limits),
@@ -428,6 +435,14 @@ def _from_wire_document(wire: _WireDocument, shown: Shown | None, limits: Limits
         environment=wire.environment,
         findings=list(_findings(wire.findings)),
     )
+
+
+def _sparse(pairs: Iterable[tuple[int, _Row]], count: int) -> dict[int, _Row]:
+    """A sparse column; rows are looked at before they are hashed."""
+    pairs = list(pairs)
+    if not all(0 <= row < count for row, _ in pairs):
+        raise FormatError("the tensor table tells of a tensor that is not there", clause="D-4")
+    return dict(pairs)
 
 
 def _findings(rows: Iterable[tuple[str, str, str, str, str]]) -> Iterable[Finding]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ..errors import FormatError, LimitError, VersionError
 from ..limits import LIMITS, Limits
 from .dtypes import ITEMSIZE
-from .kinds import KINDS, MAX_KEY_WEIGHT, MODULE_INTERNALS, OWN_MAPS, key_weights
+from .kinds import KINDS, MAX_KEY_WEIGHT, MODULE_INTERNALS, OWN_FIELDS, KeyNodes, key_nodes
 from .model import Document
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
@@ -35,7 +35,9 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
     _check_references(document, references)
     _check_table(document.tensors, limits)
     _check_classes(document)
-    nodes = _Nodes(document, _owned_once(document, references), key_weights(document))
+    nodes = _Nodes(
+        document, _owned_once(document, references), key_nodes(document), _lone_tensors(document, references)
+    )
     for position, node in enumerate(document.nodes):
         try:
             nodes.check(node)
@@ -44,6 +46,8 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
             raise
     for value in document.tensors.attributes.values():
         attributes = document.node(value)
+        if type(value) is Ref and isinstance(attributes, Map) and nodes.is_shared(value.index):
+            raise FormatError("the attributes of a tensor are shared", clause="K-4")
         if not isinstance(attributes, Map):
             raise FormatError("the attributes of a tensor are no map", clause="A-1")
         nodes.check_attribute_names(attributes)
@@ -62,6 +66,23 @@ def _owned_once(document: Document, references: list[list[TensorRef | Ref]]) -> 
     counts = Counter(value.index for value in outside if type(value) is Ref)
     counts.update(value.index for values in references for value in values if type(value) is Ref)
     return frozenset(position for position, count in counts.items() if count == 1)
+
+
+def _lone_tensors(document: Document, references: list[list[TensorRef | Ref]]) -> frozenset[int]:
+    """Tensors that one reference points at, and that alone view their stored tensor, all of it, as it is."""
+    table = document.tensors
+    counts = Counter(value.index for values in references for value in values if type(value) is TensorRef)
+    views = Counter(table.stored)
+    return frozenset(
+        row
+        for row, count in counts.items()
+        if count == 1
+        and views[table.stored[row]] == 1
+        and not table.flags[row]
+        and row not in table.views
+        and row not in table.lazy
+        and row not in table.attributes
+    )
 
 
 def _check_references(document: Document, references: list[list[TensorRef | Ref]]) -> None:
@@ -206,13 +227,15 @@ class _Nodes:
     Attributes:
         document: what is checked.
         owned: nodes that one reference points at.
-        weights: of nodes that can be keys.
+        keys: nodes that can be keys.
+        lone: tensors that are nothing but their stored bytes.
         passed: columns of names that passed a rule, by the rule and their identity. Many nodes share theirs.
     """
 
     document: Document
     owned: frozenset[int]
-    weights: dict[int, int]
+    keys: KeyNodes
+    lone: frozenset[int]
     passed: set[object] = field(default_factory=set)
 
     def check(self, node: Node) -> None:
@@ -242,15 +265,26 @@ class _Nodes:
         for name, value in node.fields.items():
             if not kind.fields[name](self.document, value):
                 raise FormatError(f"field {name!r} of {node.kind!r} is not of its type", clause="K-3")
-            if name in OWN_MAPS and type(value) is Ref and self._is_shared_map(value.index):
-                raise FormatError(f"the map in field {name!r} of {node.kind!r} is shared", clause="K-4")
+            if name in OWN_FIELDS and type(value) is Ref and self.is_shared(value.index):
+                raise FormatError(f"field {name!r} of {node.kind!r} is shared", clause="K-4")
         if node.kind == "module":
             self._check_module(node)
+        elif node.kind in ("bytes", "str"):
+            self._check_long(node)
         elif attributes := self._map(node, "attributes"):
             self.check_attribute_names(attributes)
 
-    def _is_shared_map(self, position: int) -> bool:
-        return position not in self.owned and isinstance(self.document.nodes[position], Map)
+    def _check_long(self, node: Typed) -> None:
+        """V-5: long bytes and texts are a tensor of bytes that is theirs alone."""
+        value, table = node.fields["data"], self.document.tensors
+        row = value.index if isinstance(value, TensorRef) else -1
+        if row not in self.lone or table.dtype(row) != "uint8" or len(table.shape(row)) != 1:
+            raise FormatError(f"long {node.kind} that are no bytes of their own", clause="V-5")
+
+    def is_shared(self, position: int) -> bool:
+        """Whether a map or a tuple with anything in it is referred to more than once."""
+        node = self.document.nodes[position]
+        return position not in self.owned and (isinstance(node, Map) or (isinstance(node, Seq) and bool(node.items)))
 
     def _map(self, node: Typed, name: str) -> Map | None:
         found = self.document.node(node.fields.get(name))
@@ -288,10 +322,11 @@ class _Nodes:
     def _check_keys(self, keys: tuple[Value, ...]) -> None:
         """V-2: keys and set elements are immutable and of bounded size. V-3: no key twice, as Python compares them."""
         for key in keys:
-            if type(key) is Ref and self.weights.get(key.index, MAX_KEY_WEIGHT + 1) > MAX_KEY_WEIGHT:
+            if type(key) is Ref and self.keys.weights.get(key.index, MAX_KEY_WEIGHT + 1) > MAX_KEY_WEIGHT:
                 raise FormatError("a key that can change, or is too large", clause="V-2")
         plain = [key for key in keys if type(key) is not Ref]
-        if len(plain) - len(set(map(hash, plain))) > _MAX_COLLISIONS:
+        hashes = {self.keys.hashes[key.index] if type(key) is Ref else hash(key) for key in keys}
+        if len(keys) - len(hashes) > _MAX_COLLISIONS:
             raise LimitError(f"more than {_MAX_COLLISIONS} keys of a map have equal hashes")
         if len(set(plain)) != len(plain):
             raise FormatError("a key stands twice", clause="V-3")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .model import Document
 from .nodes import Map, Ref, Seq, TensorRef, Typed, Value
@@ -31,8 +32,13 @@ def _tensor(document: Document, value: Value) -> bool:
     return isinstance(value, TensorRef)
 
 
-def _composite(document: Document, value: Value) -> bool:
-    return isinstance(value, Ref)
+def _callable(document: Document, value: Value) -> bool:
+    """What a partial holds: never another partial, which Python would have joined with it."""
+    node = document.node(value)
+    return isinstance(node, Typed) and node.kind in _CALLABLES
+
+
+_CALLABLES = frozenset({"function", "class", "method", "module", "object", "custom"})
 
 
 def _tuple(document: Document, value: Value) -> bool:
@@ -97,7 +103,7 @@ KINDS: dict[str, Kind] = {
     "class": Kind(1, {"name": _text}),
     "function": Kind(1, {"name": _text}),
     "method": Kind(1, {"self": _module, "name": _text}),
-    "partial": Kind(1, {"function": _composite, "args": _tuple, "keywords": _named(_anything)}),
+    "partial": Kind(1, {"function": _callable, "args": _tuple, "keywords": _named(_anything)}),
     "object": Kind(1, {"class": _text, "attributes": _named(_anything)}),
     "module": Kind(
         1,
@@ -129,20 +135,31 @@ KINDS: dict[str, Kind] = {
 }
 
 
-OWN_MAPS = frozenset({"items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state"})
-"""Fields whose map is part of the object rather than an object of its own: nothing else refers to it."""
+OWN_FIELDS = frozenset(
+    {"items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state"}
+    | {"args", "dims", "non_persistent", "hooks"}
+)
+"""Fields whose map or tuple is part of the object rather than an object of its own: nothing else refers to it."""
 
 MAX_KEY_WEIGHT = 1000
 """Most scalars in a dict key or a set element, each counted as often as hashing it would meet it."""
 
 
-def key_weights(document: Document) -> dict[int, int]:
-    """For each node that can be a key, how many values hashing it meets; what can change is absent.
+class KeyNodes(NamedTuple):
+    """For each node that can be a key: how many values hashing it meets, and a hash that is equal where Python's is."""
 
-    Tuples and frozensets count their elements; tensors, modules and other objects hash by identity. A node on
-    a cycle is absent. One pass from the leaves, whatever the sharing and depth.
+    weights: dict[int, int]
+    hashes: dict[int, int]
+
+
+def key_nodes(document: Document) -> KeyNodes:
+    """Nodes that can be keys; what can change is absent, and so is a node on a cycle.
+
+    Tuples and frozensets count their elements; tensors hash by identity. One pass from the leaves, whatever the
+    sharing and depth.
     """
     weights: dict[int, int] = {}
+    hashes: dict[int, int] = {}
     waiting: dict[int, int] = {}
     holders: dict[int, list[int]] = {}
     ready: list[int] = []
@@ -162,16 +179,16 @@ def key_weights(document: Document) -> dict[int, int]:
         items = node.items if isinstance(node, Seq) else ()
         weight = 1 + sum(weights[item.index] if isinstance(item, Ref) else 1 for item in items)
         weights[position] = min(weight, MAX_KEY_WEIGHT + 1)
+        inner_hashes = [hashes[item.index] if isinstance(item, Ref) else hash(item) for item in items]
+        hashes[position] = hash(tuple(sorted(inner_hashes))) if isinstance(node, Seq) else position
         for holder in holders.get(position, ()):
             waiting[holder] -= 1
             if not waiting[holder]:
                 ready.append(holder)
-    return weights
+    return KeyNodes(weights, hashes)
 
 
-_HASHABLE_KINDS = frozenset(
-    {"torch.Size", "torch.dtype", "torch.device", "bytes", "str", "class", "function", "module"}
-)
+_HASHABLE_KINDS = frozenset({"torch.Size", "torch.dtype", "torch.device", "bytes", "str"})
 
 MODULE_INTERNALS = frozenset(
     {

@@ -55,16 +55,19 @@ def state_dict_of(document: Document, value: Value) -> StateDict | None:
 _MAX_MODULES = 200_000
 """Most names of modules. A tree whose modules are shared has more names than modules: two by two, 2**depth."""
 
+_MAX_DEPTH = 1000
+"""Deepest tree of modules; torch's own walks recurse, and end there."""
+
 
 def _of_module(document: Document, root: Typed) -> StateDict:
     found = StateDict()
-    stack: list[tuple[str, Typed, frozenset[int]]] = [("", root, frozenset())]
+    stack: list[tuple[str, Typed, int]] = [("", root, 0)]
     seen = 0
     while stack:
-        prefix, module, above = stack.pop()
+        prefix, module, depth = stack.pop()
         seen += 1
-        if seen > _MAX_MODULES:
-            raise LimitError(f"modules that share modules have more than {_MAX_MODULES} names")
+        if seen > _MAX_MODULES or depth > _MAX_DEPTH:
+            raise LimitError(f"a module tree of more than {_MAX_MODULES} names or {_MAX_DEPTH} levels")
         hidden = document.texts(module.fields.get("non_persistent"))
         for field_name in ("parameters", "buffers"):
             for name, value in document.named(module.fields.get(field_name)).items():
@@ -74,18 +77,20 @@ def _of_module(document: Document, root: Typed) -> StateDict:
             found.extra[f"{prefix}{EXTRA_STATE}"] = module.fields["extra_state"]
         children = document.named(module.fields.get("modules"))
         for name, value in reversed(children.items()):
-            child = document.typed(value, "module")
-            if child is not None and isinstance(value, Ref) and value.index not in above:
-                stack.append((f"{prefix}{name}.", child, above | {value.index}))
+            if (child := document.typed(value, "module")) is not None:
+                stack.append((f"{prefix}{name}.", child, depth + 1))
     return found
 
 
 def parts_with_weights(document: Document, value: Value) -> Iterator[tuple[Value, StateDict]]:
     """Entries of a dict that are a module or a state_dict, by key: where a checkpoint may keep its weights."""
+    known: dict[Value, StateDict | None] = {}
     for key, item in (items_of(document, value) or {}).items():
-        found = state_dict_of(document, item)
-        if found is not None:
-            yield key, found
+        if isinstance(item, Ref):
+            if item not in known:
+                known[item] = state_dict_of(document, item)
+            if (found := known[item]) is not None:
+                yield key, found
 
 
 def is_optimizer(document: Document, value: Value) -> bool:

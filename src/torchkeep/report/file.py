@@ -21,10 +21,12 @@ from ..document import (
     parts_with_weights,
     state_dict_of,
 )
-from ..errors import printable
+from ..errors import LimitError, printable
 from .reports import Need, Route, TensorInfo, count, size
 
 _TEXT_LENGTH = 60
+_MAX_DEPTH = 100
+"""Deepest level that a tree shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +168,14 @@ def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[
 
 def _weights_route(document: Document, quoted: str) -> Iterator[Route]:
     """Where `load_into` finds weights, if it does."""
-    if state_dict_of(document, document.root):
+    try:
+        whole = state_dict_of(document, document.root)
+        parts = [] if whole else [key for key, _ in parts_with_weights(document, document.root)]
+    except LimitError:
+        return
+    if whole:
         yield Route("weights", True, (), f"torchkeep.load_into(model, {quoted})")
         return
-    parts = [key for key, _ in parts_with_weights(document, document.root)]
     if len(parts) == 1:
         yield Route("weights", True, (), f"torchkeep.load_into(model, {quoted})")
     elif parts:
@@ -210,6 +216,8 @@ def tree_lines(document: Document) -> Iterator[str]:
             yield prefix + _leaf(document, value)
         elif value.index in places:
             yield f"{prefix}same as {places[value.index] or 'the root'}"
+        elif len(levels) > _MAX_DEPTH:
+            yield prefix + "..."
         else:
             place = places[value.index] = above[-1] + step
             heading, inner = _heading(document, value)

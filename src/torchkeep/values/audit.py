@@ -7,7 +7,7 @@ collects everything that is wrong into one error.
 from __future__ import annotations
 
 import types
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 from ..document import ROLES, Document, Finding, Opaque, Ref, TensorRef, Typed, Value, children
-from ..errors import ChangedClassError, LoadError, TrustError, printable
+from ..errors import ChangedClassError, LoadError, TrustError, brief_text
 from . import sources, torch_table
 from .registry import Registration, class_name, registration
-from .trust import Closed, Opened, Resolver, last_name
+from .standins import Record, Skeleton
+from .trust import Closed, Opened, Resolver, hides, last_name
 
 
 @dataclass(slots=True)
@@ -102,9 +103,24 @@ def audit(
         if isinstance(node, Opaque):
             raise LoadError(f"{path}: node {i} is {node.what}, which can be shown but not built. Nothing was loaded.")
         if isinstance(node, Typed) and node.kind == "module":
-            _check_module(document, node, result, allowed, path)
+            _check_hooks(document, node, result, allowed, path)
+        if isinstance(node, Typed) and node.kind in _STANDIN:
+            cls = (result.of(node) if node.kind in ROLES else None) or _STANDIN[node.kind]
+            _check_hiding(document, node.fields.get("attributes"), cls, str(node.fields.get("class", node.kind)), path)
+    for value in document.tensors.attributes.values():
+        _check_hiding(document, value, torch.nn.Parameter, "a tensor", path)
+    result.findings = merged(result.findings)
     _check_changes(document, typed, result, allowed, path)
     return result
+
+
+_STANDIN: dict[str, type] = {
+    "module": Skeleton,
+    "object": Record,
+    "optimizer": torch.optim.Optimizer,
+    "OrderedDict": OrderedDict,
+}
+"""Kinds that have attributes, with the class that they come back as where none opened."""
 
 
 # --- who holds whom ---------------------------------------------------------------------------------
@@ -115,33 +131,32 @@ def _holders(document: Document, positions: list[int]) -> dict[int, frozenset[st
 
     A module holds what its attributes lead to, up to the next module.
     """
-    found: dict[int, set[str]] = {}
+    roots: dict[str, list[TensorRef | Ref]] = {}
     for position in positions:
         node = document.nodes[position]
-        if not (isinstance(node, Typed) and node.kind == "module"):
-            continue
-        package = str(node.fields["class"]).partition(":")[0].partition(".")[0]
-        stack: list[TensorRef | Ref] = [v for v in [node.fields.get("attributes")] if isinstance(v, Ref)]
+        if isinstance(node, Typed) and node.kind == "module" and isinstance(held := node.fields.get("attributes"), Ref):
+            roots.setdefault(node.text("class").partition(":")[0].partition(".")[0], []).append(held)
+    found: dict[int, set[str]] = {}
+    for package, stack in roots.items():
         seen: set[int] = set()
         while stack:
             value = stack.pop()
             if not isinstance(value, Ref) or value.index in seen:
                 continue
             seen.add(value.index)
-            held = document.nodes[value.index]
-            if isinstance(held, Typed) and held.kind == "module":
+            held_node = document.nodes[value.index]
+            if isinstance(held_node, Typed) and held_node.kind == "module":
                 continue
-            if isinstance(held, Typed) and held.kind == "object":
+            if isinstance(held_node, Typed) and held_node.kind == "object":
                 found.setdefault(value.index, set()).add(package)
-            stack.extend(children(held))
+            stack.extend(children(held_node))
     return {position: frozenset(packages) for position, packages in found.items()}
 
 
 # --- what a class has to say ------------------------------------------------------------------------
 
 
-def _check_module(document: Document, node: Typed, result: Audit, allowed: frozenset[str], path: str) -> None:
-    cls = result.of(node)
+def _check_hooks(document: Document, node: Typed, result: Audit, allowed: frozenset[str], path: str) -> None:
     name = node.text("class")
     if hooks := document.texts(node.fields.get("hooks")):
         if "hooks" not in allowed:
@@ -150,13 +165,14 @@ def _check_module(document: Document, node: Typed, result: Audit, allowed: froze
                 'file holds. Nothing was loaded. Pass allow={"hooks"} to load it without, and register them again.'
             )
         result.findings.append(Finding("hooks", "warning", "", f"{name} came back without its {', '.join(hooks)}."))
-    if cls is None:
-        return
-    for attribute, value in document.named(node.fields.get("attributes")).items():
-        base = owner_of(cls, attribute)
-        if base is not None and callable(vars(base)[attribute]) and _may_be_callable(document, value):
+
+
+def _check_hiding(document: Document, value: Value, cls: type, what: str, path: str) -> None:
+    """What may be callable does not take the place of what a class does."""
+    for attribute, held in document.named(value).items():
+        if _may_be_callable(document, held) and hides(cls, attribute):
             raise LoadError(
-                f"{path}: the attribute {attribute!r} of {name} would hide a method of its class. Nothing was loaded."
+                f"{path}: the attribute {attribute!r} of {what} would hide what its class does. Nothing was loaded."
             )
 
 
@@ -265,8 +281,11 @@ def _names(document: Document, node: Typed) -> frozenset[str]:
 
 def _trust_message(path: str, refused: list[Closed]) -> str:
     lines = [f"{path}: {len(refused)} of the names that the file needs did not open. Nothing was loaded."]
-    width = max(len(printable(closed.name)) for closed in refused)
-    lines += [f"  {printable(closed.name):{width}s}  {closed.role}: {printable(closed.reason)}" for closed in refused]
+    shown = [(brief_text(closed.name), closed) for closed in refused[:_MAX_LINES]]
+    width = max(len(name) for name, _ in shown)
+    lines += [f"  {name:{width}s}  {closed.role}: {brief_text(closed.reason)}" for name, closed in shown]
+    if len(refused) > _MAX_LINES:
+        lines.append(f"  ... and {len(refused) - _MAX_LINES} more: torchkeep.inspect({path!r}).needs has all")
     lines.append("Routes to this file:")
     given = [closed for closed in refused if closed.way != "none"]
     if len(given) == len(refused):
@@ -279,6 +298,9 @@ def _trust_message(path: str, refused: list[Closed]) -> str:
     lines.append(f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')")
     return "\n".join(lines)
 
+
+_MAX_LINES = 30
+"""Names that a message lists."""
 
 _SHOWN = 4
 """Classes that a call is spelled out for; a person writes the rest by that pattern."""
@@ -299,6 +321,26 @@ def _record_finding(closed: Closed) -> Finding:
         f"objects of {closed.name} came back as inert Records: it {closed.reason}.",
         f"To have them back as they were, pass {closed.mend()}.",
     )
+
+
+def merged(findings: list[Finding]) -> list[Finding]:
+    """Findings without those that say the same; of each code only so many, and how many more there are."""
+    kept: list[Finding] = []
+    counts: Counter[str] = Counter()
+    for finding in dict.fromkeys(findings):
+        counts[finding.code] += 1
+        if counts[finding.code] <= _MAX_FINDINGS:
+            kept.append(finding)
+    kept += [
+        Finding(code, "warning", "", f"and {count - _MAX_FINDINGS} more like these.")
+        for code, count in counts.items()
+        if count > _MAX_FINDINGS
+    ]
+    return kept
+
+
+_MAX_FINDINGS = 20
+"""Findings of one code that a load tells one by one."""
 
 
 def _changed_finding(name: str, cls: type, package: str | None, known: Registration | None) -> Finding:

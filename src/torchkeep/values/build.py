@@ -10,8 +10,9 @@ from __future__ import annotations
 import functools
 import types
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -60,24 +61,27 @@ class _Builder:
     audit: Audit
     made: dict[int, Any] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
+    attributed: dict[int, None] = field(default_factory=dict)
+    waiting: dict[int, list[int]] = field(default_factory=dict)
+    unseen: dict[int, Iterator[TensorRef | Ref]] = field(default_factory=dict)
 
     def build(self, start: Value) -> Any:
         document = self.document
         entered: set[int] = set()
-        late: list[int] = []
-        attributed = bool(document.tensors.attributes)
+        attributes = document.tensors.attributes
         stack: list[tuple[TensorRef | Ref, bool]] = []
         if isinstance(start, TensorRef | Ref):
             stack.append((start, False))
         while stack:
             value, leaving = stack.pop()
             if isinstance(value, TensorRef):
-                self._set_attributes(value.index, stack, leaving)
+                if value.index not in self.attributed and isinstance(held := attributes.get(value.index), Ref):
+                    self.attributed[value.index] = None
+                    stack.append((held, False))
                 continue
             position = value.index
             if leaving:
-                if not self._finish(position):
-                    late.append(position)
+                self._leave(position)
                 continue
             if position in entered:
                 continue
@@ -86,24 +90,43 @@ class _Builder:
             if (shell := self._shell(node)) is not _MISSING:
                 self.made[position] = shell
             stack.append((value, True))
-            stack.extend((child, False) for child in reversed(children(node)) if type(child) is Ref or attributed)
-        while late:
-            still = [position for position in late if not self._finish(position)]
-            if len(still) == len(late):
-                raise FormatError(f"node {still[0]} of the document holds itself", clause="V-4")
-            late = still
+            below = (child for child in reversed(children(node)) if type(child) is Ref or child.index in attributes)
+            stack.extend((child, False) for child in below)
+        if self.waiting:
+            position = next(iter(self.waiting.values()))[0]
+            raise FormatError(f"node {position} of the document holds itself", clause="V-4")
+        for row in self.attributed:  # last, since they may lead back to their tensor
+            vars(self.tensors[row]).update(self._value(attributes[row]))
         return self._value(start)
 
-    def _set_attributes(self, row: int, stack: list[tuple[TensorRef | Ref, bool]], leaving: bool) -> None:
-        """Python attributes of a tensor, which may lead back to it."""
-        attributes = self.document.tensors.attributes.get(row)
-        if not isinstance(attributes, Ref):
-            return
-        if leaving:
-            vars(self.tensors[row]).update(self._value(attributes))
-        elif attributes.index not in self.made:
-            stack.append((TensorRef(row), True))
-            stack.append((attributes, False))
+    def _leave(self, position: int) -> None:
+        """Finish a node, and then those that waited for it; or let it wait for a child that is not there yet."""
+        ready = [position]
+        while ready:
+            current = ready.pop()
+            if (missing := self._missing(current)) is not None:
+                self.waiting.setdefault(missing, []).append(current)
+                continue
+            self._finish(current)
+            self.finished.add(current)
+            ready += self.waiting.pop(current, ())
+
+    def _missing(self, position: int) -> int | None:
+        """The first child that a node still has to wait for; what was there before is not looked at again."""
+        node = self.document.nodes[position]
+        if position not in self.unseen:
+            self.unseen[position] = iter(children(node))
+        for child in self.unseen[position]:
+            if isinstance(child, Ref) and not self._is_there(child.index, isinstance(node, Typed)):
+                self.unseen[position] = chain((child,), self.unseen[position])
+                return child.index
+        del self.unseen[position]
+        return None
+
+    def _is_there(self, position: int, typed: bool) -> bool:
+        """Whether a child can be referred to; a dict in a field of an object has to be complete, too."""
+        own = typed and isinstance(self.document.nodes[position], Map)
+        return position in self.finished if own else position in self.made
 
     def _value(self, value: Value) -> Any:
         if isinstance(value, TensorRef):
@@ -125,16 +148,15 @@ class _Builder:
             cls = self.audit.of(node)
             if cls is None:
                 cls = Skeleton if node.kind == "module" else Record
-            return object.__new__(cls)
+            try:
+                return object.__new__(cls)
+            except TypeError as error:
+                raise LoadError(f"{node.text('class')} cannot be made: {error}. Nothing was loaded.") from error
         return _MISSING
 
-    def _finish(self, position: int) -> bool:
-        """Fill or make the object of a node; False where a child is not there yet."""
+    def _finish(self, position: int) -> None:
+        """Fill or make the object of a node whose children are there."""
         node = self.document.nodes[position]
-        ready = self.finished if isinstance(node, Typed) else self.made
-        for child in children(node):
-            if isinstance(child, Ref) and child.index not in (ready if self._is_own(child) else self.made):
-                return False
         shell = self.made.get(position, _MISSING)
         try:
             if isinstance(node, Map):
@@ -156,12 +178,6 @@ class _Builder:
             raise LoadError(
                 f"{what} could not be put together: {type(error).__name__}: {error}. Nothing was loaded."
             ) from error
-        self.finished.add(position)
-        return True
-
-    def _is_own(self, child: Ref) -> bool:
-        """Whether a field of an object is a dict, whose contents the object takes over: it has to be complete."""
-        return isinstance(self.document.nodes[child.index], Map)
 
     def _finish_sequence(self, node: Seq, position: int, shell: Any) -> None:
         items = [self._value(item) for item in node.items]
@@ -266,10 +282,19 @@ class _Builder:
 
     def _set_state(self, shell: Any, state: dict[str, Any]) -> None:
         """Write the state into `__dict__`, through `__setstate__` where the audit found one that may run."""
+        if isinstance(shell, torch.nn.RNNBase) and not _is_texts(state.get("_all_weights")):
+            raise FormatError("an RNN whose _all_weights are no names", clause="M-3")
         if owner_of(type(shell), "__setstate__") is not None:
             shell.__setstate__(state)
         else:
             vars(shell).update(state)
+
+
+def _is_texts(value: object) -> bool:
+    """Whether a value is a list of lists of strings; RNNBase.__setstate__ counts to `num_layers` otherwise."""
+    return isinstance(value, list) and all(
+        isinstance(names, list) and names and all(isinstance(name, str) for name in names) for names in value or [None]
+    )
 
 
 def _sort_out(state: ModuleState) -> None:

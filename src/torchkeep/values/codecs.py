@@ -178,7 +178,8 @@ def _method(obj: types.MethodType, context: Context) -> Parts:
 def _partial(obj: functools.partial[Any], context: Context) -> Parts:
     if vars(obj):
         raise context.unsaveable(obj, "is a partial with attributes of its own")
-    return typed("partial", {"function": obj.func, "args": tuple(obj.args), "keywords": Hidden(obj.keywords)})
+    args = (*obj.args,)  # of its own, whoever else holds the tuple
+    return typed("partial", {"function": obj.func, "args": args, "keywords": Hidden(obj.keywords)})
 
 
 def _registered(obj: Any, context: Context) -> Parts:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..document import Document, Finding, Value
+from ..document import Document, Finding, Opaque, Typed, Value
 from ..errors import BindError, PartialLoadError, TorchkeepError, TrustError
 from .audit import audit
 from .bind import Match, extra_states_of, memory_of, tensors_of
@@ -28,6 +28,9 @@ from .transfer import (
 from .trust import Resolver
 
 _CPU = torch.device("cpu")
+
+
+_DATA_KINDS = frozenset({"torch.dtype", "torch.device", "torch.Size", "bytes", "str"})
 
 
 class Reader(Protocol):
@@ -200,12 +203,22 @@ class _Fill:
         return hand_over
 
     def optimizer(self, found: OptimizerMatch) -> Callable[[], None]:
+        for value in (*found.state.values(), *(item for taken in found.groups if taken for item in taken.values())):
+            self._require_data(value)
         state = {position: self._built(value) for position, value in found.state.items()}
         groups = [
             None if taken is None else {str(key): self._built(value) for key, value in taken.items()}
             for taken in found.groups
         ]
         return lambda: self._apply(found, state, groups)
+
+    def _require_data(self, value: Value) -> None:
+        """Optimizer state is plain data: torch makes new containers of its type with what is in them."""
+        for position in self.document.reachable(value)[0]:
+            node = self.document.nodes[position]
+            if isinstance(node, Typed | Opaque) and not (isinstance(node, Typed) and node.kind in _DATA_KINDS):
+                what = node.kind if isinstance(node, Typed) else node.what
+                raise BindError(f"{self.path}: optimizer state holds a {what}. The target was not changed.")
 
     def _apply(self, found: OptimizerMatch, state: dict[int, Any], groups: list[Any]) -> None:
         self.overwritten.append(f"the state of {type(found.optimizer).__name__}")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..document import Document, Finding, Ref, Seq, TensorRef, is_optimizer, items_of
+from ..document import Document, Finding, Ref, Seq, TensorRef, Value, is_optimizer, items_of
 
 
 def device_of(device: Any, map_location: Any) -> torch.device:
@@ -62,6 +62,7 @@ def optimizer_rows(document: Document, positions: Iterable[int]) -> OptimizerRow
     """What of the nodes of a part belongs to optimizers."""
     present = False
     state_rows: set[int] = set()
+    seen: set[Value] = set()
     steps: set[int] = set()
     for position in positions:
         value = Ref(position)
@@ -75,6 +76,9 @@ def optimizer_rows(document: Document, positions: Iterable[int]) -> OptimizerRow
             entries.get("capturable") or entries.get("fused") for entries in map(document.entries, groups.items)
         )
         for state in document.entries(parts.get("state")).values():
+            if state in seen:
+                continue
+            seen.add(state)
             for name, item in document.entries(state).items():
                 if isinstance(item, TensorRef):
                     state_rows.add(item.index)

@@ -45,7 +45,12 @@ def allocate(table: TensorTable, rows: Iterable[int]) -> Memory:
     memory = Memory(table)
     for index in dict.fromkeys(table.stored[row] for row in rows):
         dtype = _dtype(table.dtypes[index])
-        memory.stored[index] = torch.empty(table.shapes[index], dtype=dtype)
+        try:
+            memory.stored[index] = torch.empty(table.shapes[index], dtype=dtype)
+        except (RuntimeError, MemoryError) as error:
+            raise LoadError(
+                f"there is no memory for the {table.nbytes(index)} bytes of {table.names[index]!r}. Nothing was loaded."
+            ) from error
     return memory
 
 

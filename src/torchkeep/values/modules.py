@@ -10,6 +10,7 @@ from ..document import MODULE_INTERNALS
 from . import torch_table
 from .encode import Context, Hidden, Named, Parts, Step, attribute, codecs, codecs_by_base, mapping, typed
 from .registry import class_name
+from .trust import hides, is_makeable
 
 _HOOKS = {
     "_forward_pre_hooks": "forward pre-hook",
@@ -29,7 +30,7 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
     state = _state(module, context)
     attributes = {name: value for name, value in state.items() if name not in MODULE_INTERNALS}
     for name, value in attributes.items():
-        if callable(value) and callable(getattr(cls, name, None)):
+        if callable(value) and hides(cls, name):
             reason = f"hides the method {name!r} of {class_name(cls)}: the file would hold code, not data"
             way_out = "Define it in the class, or delete the attribute."
             raise context.unsaveable(value, reason, attribute(name), way_out=way_out)
@@ -76,6 +77,8 @@ def _class(module: torch.nn.Module, context: Context) -> str:
     cls = type(module)
     if name := torch_table.name_of(cls):
         return name
+    if not is_makeable(cls):
+        raise context.unsaveable(module, "derives from a builtin class, whose part no module keeps")
     if torch_table.is_code_carrier(cls):
         raise context.unsaveable(module, "carries code of its own")
     if torch_table.is_torch(class_name(cls)):

@@ -19,6 +19,9 @@ _WRAPPERS = frozenset(
 )
 """Names under which a wrapper keeps the module it wraps, anywhere on the way."""
 
+_MAX_PREFIX = 16
+"""Most parts of a common prefix that are tried; wrappers are few, and names of a file may be anything."""
+
 _LEADING_WRAPPER = "module"
 """DataParallel's and DistributedDataParallel's: only at the beginning, since models use the word, too."""
 
@@ -135,7 +138,7 @@ def _shared_prefixes(names: Sequence[str]) -> Iterator[str]:
     first = min(names).split(".")
     last = max(names).split(".")
     prefix = ""
-    for one, other in zip(first[:-1], last[:-1], strict=False):
+    for one, other in zip(first[:-1][:_MAX_PREFIX], last[:-1][:_MAX_PREFIX], strict=False):
         if one != other:
             return
         prefix += one + "."

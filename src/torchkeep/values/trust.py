@@ -173,6 +173,8 @@ class Resolver:
             wanted = {"module": torch.nn.Module, "optimizer": torch.optim.Optimizer}.get(role)
             if wanted is not None and not issubclass(obj, wanted):
                 return Closed(name, role, f"was given {class_name(obj)}, which is no {wanted.__name__}")
+            if role in ("module", "object") and (getattr(obj, "__abstractmethods__", None) or not is_makeable(obj)):
+                return Closed(name, role, "is abstract, or derives from a builtin class")
             if role == "object" and not is_plain_class(obj):
                 return Closed(name, role, "is not a class whose objects are a __dict__ and nothing more")
             if role == "custom" and ((known := registry.registration(obj)) is None or known.decode is None):
@@ -210,14 +212,27 @@ def _members(cls: type) -> set[str]:
     return {name for base in cls.__mro__ if base not in (object, torch.nn.Module) for name in vars(base)}
 
 
+def hides(cls: type, name: str) -> bool:
+    """Whether an instance attribute takes the place of something that the class does: a method, a descriptor."""
+    base = next((base for base in cls.__mro__ if name in vars(base)), None)
+    if name.startswith("_optimizer_") and issubclass(cls, torch.optim.Optimizer):
+        return True  # registries of hooks, which every instance has
+    return base is not None and (callable(vars(base)[name]) or hasattr(type(vars(base)[name]), "__get__"))
+
+
 def is_plain_class(cls: type) -> bool:
     """Whether instances are a `__dict__` and nothing more: not a subclass of a builtin or of torch's, no slots."""
     return (
-        all(base is object or base.__flags__ & _HEAPTYPE for base in cls.__mro__)
+        is_makeable(cls)
         and not issubclass(cls, BaseException | type | torch.nn.Module | torch.optim.Optimizer)
         and cls.__dictoffset__ != 0
         and not any(vars(base).get("__slots__") for base in cls.__mro__)
     )
+
+
+def is_makeable(cls: type) -> bool:
+    """Whether a class derives from classes written in Python alone, so that its instances can be made empty."""
+    return all(base is object or base.__flags__ & _HEAPTYPE for base in cls.__mro__)
 
 
 _HEAPTYPE = 1 << 9
