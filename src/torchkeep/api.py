@@ -166,7 +166,7 @@ def load(
         mode=flags,
         device=str(place),
         cast=tuple(memory.cast),
-        findings=tuple(audit.findings) + values.cast_findings(memory.cast),
+        findings=tuple(values.merged([*audit.findings, *values.cast_findings(memory.cast)])),
     )
     values.remember_report(built.obj, report)
     _warn(finding for finding in report.findings if finding.severity != "note")
@@ -239,7 +239,7 @@ def load_into(
         if verify == "first":
             reader.check(values.stored_of(meaning, binding))
         noticed = values.fill(meaning, binding, reader, path=name, replace=assign, allowed=allowed)
-    report = _load_report(binding, name, noticed)
+    report = _load_report(binding, name, values.merged(noticed))
     _warn(finding for finding in report.findings if finding.severity != "note")
     return report
 

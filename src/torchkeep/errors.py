@@ -76,8 +76,11 @@ class TorchkeepError(Exception):
 
     @property
     def text(self) -> str:
-        """The message, safe for a terminal."""
-        return printable_lines(self.message)
+        """The message, safe for a terminal and no longer than anybody reads."""
+        message = self.message
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 :]}"
+        return printable_lines(message)
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.text}"
@@ -95,6 +98,9 @@ class TorchkeepError(Exception):
         if not _SAYS_SO.search(self.message):
             self.message = f"{self.message.rstrip('.')}. {unchanged}"
 
+
+_LONGEST = 20_000
+"""Most characters of a message; a file's own texts in it may be of any length."""
 
 _SAYS_SO = re.compile(r"othing was |not changed|as it was|overwritten")
 

@@ -219,7 +219,7 @@ def _all_from_wire(values: _Values, limits: Limits) -> tuple[Value, ...]:
 
 def _key_to_wire(key: Value, value: Value, names: Sequence[str], stored: Sequence[int]) -> _WireKey:
     """A key that is the tail of its tensor's name is not written twice."""
-    if type(value) is TensorRef and type(key) is str and key and value.index < len(stored):
+    if type(value) is TensorRef and type(key) is str and key and 0 <= value.index < len(stored):
         name = names[stored[value.index]]
         if name.endswith(key):
             return _NameFrom(len(name) - len(key))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from .model import Document
 from .nodes import Map, Ref, Seq, TensorRef, Typed, Value
+from .tensors import PARAMETER
 
 Test = Callable[[Document, Value], bool]
 
@@ -36,6 +37,10 @@ def _callable(document: Document, value: Value) -> bool:
     """What a partial holds: never another partial, which Python would have joined with it."""
     node = document.node(value)
     return isinstance(node, Typed) and node.kind in _CALLABLES
+
+
+def _parameter(document: Document, value: Value) -> bool:
+    return isinstance(value, TensorRef) and bool(document.tensors.flags[value.index] & PARAMETER)
 
 
 _CALLABLES = frozenset({"function", "class", "method", "module", "object", "custom"})
@@ -110,7 +115,7 @@ KINDS: dict[str, Kind] = {
         {
             "class": _text,
             "training": _flag,
-            "parameters": _named(_tensor),
+            "parameters": _named(_parameter),
             "buffers": _named(_tensor),
             "non_persistent": _texts,
             "modules": _named(_module),

@@ -21,7 +21,7 @@ from ..document import (
     parts_with_weights,
     state_dict_of,
 )
-from ..errors import LimitError, printable
+from ..errors import LimitError, brief, printable
 from .reports import Need, Route, TensorInfo, count, size
 
 _TEXT_LENGTH = 60
@@ -228,8 +228,7 @@ def tree_lines(document: Document) -> Iterator[str]:
 
 def _leaf(document: Document, value: Value) -> str:
     if not isinstance(value, TensorRef):
-        text = printable(repr(value))
-        return text if len(text) <= _TEXT_LENGTH else text[: _TEXT_LENGTH - 3] + "..."
+        return brief(value, length=_TEXT_LENGTH)
     table, row = document.tensors, value.index
     flags = table.flags[row]
     kind = ("parameter" if flags & 1 else "frozen parameter") if flags & 2 else "tensor"
@@ -282,7 +281,7 @@ def _label(document: Document, key: Value) -> str:
         return printable(document.tensors.name(key.index))
     if isinstance(key, Ref):
         return _brief(document, key)
-    return printable(repr(key))
+    return brief(key)
 
 
 def _named(document: Document, value: Value) -> list[Row]:

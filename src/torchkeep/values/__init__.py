@@ -8,6 +8,7 @@ from . import codecs as codecs
 from . import modules as modules
 from .audit import Audit as Audit
 from .audit import audit as audit
+from .audit import merged as merged
 from .bind import Match as Match
 from .bind_optimizer import OptimizerMatch as OptimizerMatch
 from .binding import Binding as Binding

@@ -170,7 +170,8 @@ def _check_hooks(document: Document, node: Typed, result: Audit, allowed: frozen
 def _check_hiding(document: Document, value: Value, cls: type, what: str, path: str) -> None:
     """What may be callable does not take the place of what a class does."""
     for attribute, held in document.named(value).items():
-        if _may_be_callable(document, held) and hides(cls, attribute):
+        hooks = issubclass(cls, torch.optim.Optimizer) and attribute.startswith("_optimizer_")
+        if hooks or (_may_be_callable(document, held) and hides(cls, attribute)):
             raise LoadError(
                 f"{path}: the attribute {attribute!r} of {what} would hide what its class does. Nothing was loaded."
             )

@@ -202,7 +202,18 @@ class _Builder:
             if known is None or known.decode is None:
                 return Record(node.text("class"), {"state": fields["state"]})
             return known.decode(fields["state"])
+        if node.kind == "method":
+            return self._method(node, fields["self"], fields["name"])
         return _IMMUTABLE[node.kind](fields)
+
+    def _method(self, node: Typed, owner: torch.nn.Module, name: str) -> Any:
+        """A bound method of a class that the caller named; for a skeleton a Record, otherwise."""
+        of = self.document.node(node.fields["self"])
+        opened = self.audit.opened.get((of.text("class"), "module")) if isinstance(of, Typed) else None
+        base = owner_of(type(owner), name)
+        if opened is None or opened.how != "named" or base is None:
+            return Record(f"method {name}", {})
+        return types.MethodType(vars(base)[name], owner)
 
     # --- mutable kinds ---
 
@@ -345,15 +356,6 @@ def _str(fields: dict[str, Any]) -> str:
         raise FormatError(f"a long text is not UTF-8: {error}", clause="V-5") from error
 
 
-def _method(fields: dict[str, Any]) -> Any:
-    owner, name = fields["self"], fields["name"]
-    if isinstance(owner, Skeleton):
-        return Record(f"method {name}", {})
-    base = owner_of(type(owner), name)
-    assert base is not None
-    return types.MethodType(vars(base)[name], owner)
-
-
 def _partial(fields: dict[str, Any]) -> Any:
     function = fields["function"]
     if not callable(function):
@@ -367,6 +369,5 @@ _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "torch.device": lambda fields: torch.device(fields["name"]),
     "bytes": _bytes,
     "str": _str,
-    "method": _method,
     "partial": _partial,
 }

@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from ..errors import brief_text
+
 
 class Record:
     """State of an object whose class nobody named: attributes to read, and no behaviour.
@@ -20,7 +22,7 @@ class Record:
 
     def __repr__(self) -> str:
         names = ", ".join(name for name in vars(self) if name != "(class)")
-        return f"<Record of {vars(self)['(class)']}: {names}>"
+        return f"<Record of {brief_text(vars(self)['(class)'])}: {brief_text(names)}>"
 
 
 class Skeleton(torch.nn.Module):
@@ -35,11 +37,12 @@ class Skeleton(torch.nn.Module):
         Raises:
             RuntimeError: always.
         """
+        name = brief_text(vars(self)["(class)"])
         raise RuntimeError(
-            f"this is the skeleton of a {vars(self)['(class)']}: its weights and attributes without its class, so "
+            f"this is the skeleton of a {name}: its weights and attributes without its class, so "
             "it cannot compute. Load the file with classes={...} to run it, or use torchkeep.load_into to "
             "bring these weights into a model that you build."
         )
 
     def extra_repr(self) -> str:
-        return f"of {vars(self)['(class)']}"
+        return f"of {brief_text(vars(self)['(class)'])}"

@@ -215,8 +215,6 @@ def _members(cls: type) -> set[str]:
 def hides(cls: type, name: str) -> bool:
     """Whether an instance attribute takes the place of something that the class does: a method, a descriptor."""
     base = next((base for base in cls.__mro__ if name in vars(base)), None)
-    if name.startswith("_optimizer_") and issubclass(cls, torch.optim.Optimizer):
-        return True  # registries of hooks, which every instance has
     return base is not None and (callable(vars(base)[name]) or hasattr(type(vars(base)[name]), "__get__"))
 
 
