@@ -23,7 +23,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +33,10 @@ MAX_RANK = 64
 MAX_NUMEL = 2**48
 MAX_INT_NBYTES = 65_536
 MAX_EQUAL_HASHES = 64
-MAX_SHARED_TEXT = 2**30
+MAX_NAME = 4096
 MAX_INDEX = 2**62
 MAX_PLAIN_INT = 2**53 - 1
-MAX_CLASS_VERSION = 2**31 - 1
+MAX_VERSION = 2**31 - 1
 MAX_KEY_WEIGHT = 1000
 
 PREFIX = b'{"__metadata__":{"torchkeep.digests":"'
@@ -353,6 +352,8 @@ def _parse_entry(header: Header, name: str, entry: Any) -> None:
         require(good, "H-3", f"{name!r} has something other than a list of integers")
     require(len(offsets) == 2, "H-3", f"{name!r} does not have two offsets")
     shape = tuple(shape)
+    _limit_sizes(shape)
+    require(len(name) <= MAX_NAME, "LIMIT", "the name of a tensor is too long")
     require(listed in NAMED, "H-4", f"{name!r} has dtype {listed!r}")
     require(all(size >= 0 for size in shape), "H-4", f"{name!r} has a negative size")
     _limit_shape(shape)
@@ -369,8 +370,13 @@ def _parse_entry(header: Header, name: str, entry: Any) -> None:
     header.spans.append((len(header.raw) + begin, len(header.raw) + end))
 
 
-def _limit_shape(shape: tuple[int, ...]) -> None:
+def _limit_sizes(shape: tuple[int, ...]) -> None:
     require(len(shape) <= MAX_RANK, "LIMIT", "too many dimensions")
+    require(max(shape, default=0) <= MAX_NUMEL, "LIMIT", "a size is too large")
+
+
+def _limit_shape(shape: tuple[int, ...]) -> None:
+    _limit_sizes(shape)
     require(math.prod(size for size in shape if size) <= MAX_NUMEL, "LIMIT", "too many elements")
 
 
@@ -461,16 +467,6 @@ class Node:
     def fields(self) -> dict[str, Any]:
         """A typed node's fields, by name."""
         return dict(zip(self.keys, self.values, strict=True))
-
-    @cached_property
-    def is_texts(self) -> bool:
-        """Whether this is a tuple of strings. Found out once, for many nodes may share one tuple."""
-        return self.tag == "seq" and self.kind == "tuple" and all(isinstance(value, str) for value in self.values)
-
-    @cached_property
-    def is_sizes(self) -> bool:
-        """Whether this is a tuple of integers."""
-        return self.tag == "seq" and self.kind == "tuple" and all(map(is_int, self.values))
 
 
 @dataclass(frozen=True)
@@ -585,7 +581,7 @@ def _fields(pairs: Pairs, keys: list[str], shapes: dict[str, Shape], optional: s
 
 
 def parse_document(text: str, header: Header) -> Document:
-    """N-3, D-1 to D-6, and D-9."""
+    """N-3, D-1 to D-6, D-9, and K-1 for versions that no kind has."""
     found = parse_json(text, "D-2")
     require(isinstance(found, Pairs), "D-2", "not an object")
     version = found.last().get("version")
@@ -607,6 +603,10 @@ def parse_document(text: str, header: Header) -> Document:
     for key in ("strides", "views", "lazy", "attributes"):
         rows = count if key == "strides" else len(stored)
         require(all(0 <= row[0] < rows for row in tensors[key]), "D-4", f"{key} of a tensor that is not there")
+    for _, _, shape, *_ in (*tensors["differ"], *tensors["views"]):
+        require(max(shape, default=0) <= MAX_NUMEL, "LIMIT", "a size is too large")
+    for kind, version, _, _ in document["records"]:
+        require(1 <= version <= MAX_VERSION, "K-1", f"version {version} of {kind!r}")
     made.strides = {i: tuple(strides) for i, strides in tensors["strides"]}
     made.views = {i: View(d, tuple(s), tuple(t), o) for i, d, s, t, o in tensors["views"]}
     made.lazy = dict(tensors["lazy"])
@@ -623,7 +623,7 @@ def parse_document(text: str, header: Header) -> Document:
     require(tensors["stored"] != list(range(count)), "D-1", "stored is null where tensor i views stored tensor i")
     require(canonical(found) == text, "D-1", "not in canonical form")
     for name, version, _, _ in document["classes"]:
-        require(1 <= version <= MAX_CLASS_VERSION, "D-9", f"version {version} of class {name!r}")
+        require(1 <= version <= MAX_VERSION, "D-9", f"version {version} of class {name!r}")
     return made
 
 
@@ -880,8 +880,9 @@ def _tensor_field(document: Document, value: Any) -> bool:
     return isinstance(value, T)
 
 
-def _node_field(document: Document, value: Any) -> bool:
-    return isinstance(value, R)
+def _callable_field(document: Document, value: Any) -> bool:
+    node = document.node(value)
+    return node is not None and node.tag == "typed" and node.kind in CALLABLES
 
 
 def _map_field(document: Document, value: Any) -> bool:
@@ -900,13 +901,11 @@ def _tuple_field(document: Document, value: Any) -> bool:
 
 
 def _texts_field(document: Document, value: Any) -> bool:
-    node = document.node(value)
-    return node is not None and node.is_texts
+    return _tuple_field(document, value) and all(map(_is_text, document.nodes[value.index].values))
 
 
 def _sizes_field(document: Document, value: Any) -> bool:
-    node = document.node(value)
-    return node is not None and node.is_sizes
+    return _tuple_field(document, value) and all(map(is_int, document.nodes[value.index].values))
 
 
 def _module_field(document: Document, value: Any) -> bool:
@@ -940,7 +939,7 @@ KINDS: dict[str, dict[str, Field]] = {
     "class": {"name": _text_field},
     "function": {"name": _text_field},
     "method": {"self": _module_field, "name": _text_field},
-    "partial": {"function": _node_field, "args": _tuple_field, "keywords": NAMES},
+    "partial": {"function": _callable_field, "args": _tuple_field, "keywords": NAMES},
     "object": {"class": _text_field, "attributes": NAMES},
     "module": {
         "class": _text_field,
@@ -969,51 +968,79 @@ MODULE_INTERNALS = {
     "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks", "_compiled_call_impl",
 }  # fmt: skip
-OWN_MAPS = {"items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state"}
-"""Fields whose map is a part of the node."""
+OWN_FIELDS = {
+    "items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state", "args", "dims",
+    "non_persistent", "hooks",
+}  # fmt: skip
+"""Fields whose map or sequence is a part of the node."""
+CALLABLES = {"function", "class", "method", "module", "object", "custom"}
+"""What a partial may be of."""
+RNNS = {"torch.nn:RNNBase", "torch.nn:RNN", "torch.nn:LSTM", "torch.nn:GRU"}
 MUTABLE = {"list", "set", "map", "OrderedDict", "object", "module", "optimizer"}
 """Kinds of node that exist before what they hold does, so that a cycle may pass through them."""
-KEYS = {"torch.Size", "torch.dtype", "torch.device", "bytes", "str", "class", "function", "module"}
+KEYS = {"torch.Size", "torch.dtype", "torch.device", "bytes", "str"}
 """Typed nodes that may be a key."""
 
 
 def check_nodes(document: Document) -> None:
-    """The clauses K, M, A, V-2 and V-4, and V-3 for inline values."""
+    """The clauses K, M-1, M-2, A, V-2 and V-4, V-3 for inline values, and V-5 but for what the bytes say."""
     weights = _weigh(document)
-    referred = Counter(value.index for node in document.nodes for value in node.refers() if isinstance(value, R))
+    hashes = _hash_nodes(document)
+    referred = Counter(value for node in document.nodes for value in node.refers())
     beside = (document.root, *document.attributes.values())
-    referred.update(value.index for value in beside if isinstance(value, R))
+    referred.update(value for value in beside if isinstance(value, R))
     for node in document.nodes:
         if node.tag == "typed":
             _check_typed(document, node, referred)
         elif node.tag == "map":
-            _check_keys(node.keys, weights)
+            _check_keys(node.keys, weights, hashes)
         elif node.tag == "seq" and node.kind in ("set", "frozenset"):
-            _check_keys(node.values, weights)
+            _check_keys(node.values, weights, hashes)
+    views = Counter(document.stored)
+    for node in document.nodes:
+        if node.tag == "typed" and node.kind in ("bytes", "str"):
+            tensor = node.values[0]
+            alone = referred[tensor] == 1 and views[document.stored[tensor.index]] == 1
+            require(alone, "V-5", f"the tensor of {node.kind!r} is not its own")
+            _check_text(document, tensor.index)
     for value in document.attributes.values():
         require(_map_field(document, value), "A-1", "the attributes of a tensor are no map")
-    for i in {value.index for value in document.attributes.values()}:
-        _check_attributes(document.nodes[i])
+        require(referred[value] == 1, "K-4", "the attributes of a tensor are not its own")
+        _check_attributes(document.nodes[value.index])
     _check_cycles(document)
 
 
-def _check_typed(document: Document, node: Node, referred: Counter[int]) -> None:
+def _check_text(document: Document, tensor: int) -> None:
+    """V-5: nothing but bytes in one dimension."""
+    row = document.stored[tensor]
+    plain = all(tensor not in column for column in (document.views, document.lazy, document.attributes))
+    require(plain and document.flags[tensor] == "0", "V-5", "the tensor of a text is more than its bytes")
+    good = document.dtypes[row] == "uint8" and len(document.shapes[row]) == 1
+    require(good, "V-5", "not bytes in one dimension")
+
+
+def _check_typed(document: Document, node: Node, referred: Counter[T | R]) -> None:
     kind = KINDS.get(node.kind)
     if kind is None or node.version != 1:
         raise Reject("K-1", f"version {node.version} of {node.kind!r}")
     fields = node.fields()
     wanted = [name.rstrip("?") for name in kind if not name.endswith("?") or name[:-1] in fields]
     require(node.keys == wanted, "K-2", f"{node.kind!r} has the fields {node.keys}")
-    for name, value in fields.items():
-        own = name in OWN_MAPS and _map_field(document, value)
-        require(not own or referred[value.index] == 1, "K-4", f"the map {name!r} of {node.kind!r} is not its own")
     for name, test in kind.items():
         if (name := name.rstrip("?")) in fields:
-            require(test(document, fields[name]), "K-3", f"{name!r} of {node.kind!r} is not of its type")
+            value = fields[name]
+            require(test(document, value), "K-3", f"{name!r} of {node.kind!r} is not of its type")
+            own = name in OWN_FIELDS and _is_part(document.node(value))
+            require(not own or referred[value] == 1, "K-4", f"{name!r} of {node.kind!r} is not its own")
     if node.kind == "module":
         _check_module(document, fields)
     if "attributes" in fields:
         _check_attributes(document.nodes[fields["attributes"].index])
+
+
+def _is_part(node: Node | None) -> bool:
+    """Whether a node, in a field of its own, may be referred to by nothing else."""
+    return node is not None and (node.tag == "map" or (node.tag == "seq" and bool(node.values)))
 
 
 def _check_module(document: Document, fields: dict[str, Any]) -> None:
@@ -1076,13 +1103,32 @@ def _leaves_first(below: dict[int, list[int]]) -> Iterator[int]:
                 free.append(holder)
 
 
-def _check_keys(keys: list[Any], weights: dict[int, int]) -> None:
+def _hash_nodes(document: Document) -> dict[int, int]:
+    """For each tuple and frozenset that can be a key a hash, the same where those of the items are."""
+    below = {
+        i: [value.index for value in node.refers() if isinstance(value, R)]
+        for i, node in enumerate(document.nodes)
+        if _is_composite_key(node)
+    }
+    hashes: dict[int, int] = {}
+    for i in _leaves_first(below):
+        node = document.nodes[i]
+        inner = [_hash_of(value, hashes) for value in node.values]
+        hashes[i] = hash((node.kind, *(inner if node.kind == "tuple" else sorted(inner))))
+    return hashes
+
+
+def _hash_of(key: Any, hashes: dict[int, int]) -> int:
+    return hashes.get(key.index, hash(("node", key))) if isinstance(key, R) else hash(key)
+
+
+def _check_keys(keys: list[Any], weights: dict[int, int], hashes: dict[int, int]) -> None:
     for key in keys:
         if isinstance(key, R):
             require(key.index in weights, "V-2", "a key that can change or holds itself")
             require(weights[key.index] <= MAX_KEY_WEIGHT, "V-2", "a key that weighs too much")
     inline = [key for key in keys if not isinstance(key, R)]
-    alike = len(inline) - len(set(map(hash, inline)))
+    alike = len(keys) - len({_hash_of(key, hashes) for key in keys})
     require(alike <= MAX_EQUAL_HASHES, "LIMIT", "too many keys of equal hashes")
     require(len(set(inline)) == len(inline), "V-3", "a key stands twice")
 
@@ -1107,19 +1153,41 @@ def _is_mutable(node: Node) -> bool:
     return node.tag == "opaque" or node.kind in MUTABLE
 
 
-# --- what needs the tensors' bytes (V-3 of composite keys, V-5) ----------------------------------------
+# --- what needs the tensors' bytes, or the object (V-3 of composite keys, V-5 of text, M-3) -------------
 
 
 def check_content(document: Document, stored: list[bytes]) -> None:
-    """V-5, and V-3 for keys that are nodes."""
-    texts = _digest_texts(document, stored)
-    same = _same_values(document, texts)
+    """V-5 for what the bytes say, V-3 for keys that are nodes, and M-3."""
+    same = _same_values(document, _digest_texts(document, stored))
     for node in document.nodes:
         if node.tag == "map" or (node.tag == "seq" and node.kind in ("set", "frozenset")):
             keys = node.keys if node.tag == "map" else node.values
             if any(isinstance(key, R) for key in keys):
                 met = set(map(same, keys))
                 require(len(met) == len(keys), "V-3", "two keys are equal")
+    good: set[Any] = set()
+    for node in document.nodes:
+        if node.tag == "typed" and node.kind == "module" and node.values[0] in RNNS:
+            attributes = document.node(node.fields().get("attributes"))
+            weights = dict(zip(attributes.keys, attributes.values, strict=True)) if attributes else {}
+            names = weights.get("_all_weights")
+            require(names in good or _is_names_of_weights(document, names), "M-3", "an RNN whose weights have no names")
+            good.add(names)
+
+
+def _is_names_of_weights(document: Document, value: Any) -> bool:
+    """Whether a value is a list of lists of texts, none of them empty. Lists may be there more than once."""
+    if not _list_field(document, value) or not document.nodes[value.index].values:
+        return False
+    lists = set(document.nodes[value.index].values)
+    if not all(_list_field(document, names) and document.nodes[names.index].values for names in lists):
+        return False
+    return all(_is_any_text(document, name) for names in lists for name in document.nodes[names.index].values)
+
+
+def _is_any_text(document: Document, value: Any) -> bool:
+    node = document.node(value)
+    return isinstance(value, str) or (node is not None and node.tag == "typed" and node.kind == "str")
 
 
 def _digest(*parts: bytes) -> bytes:
@@ -1127,61 +1195,18 @@ def _digest(*parts: bytes) -> bytes:
 
 
 def _digest_texts(document: Document, stored: list[bytes]) -> dict[int, bytes]:
-    """V-5: what each `bytes` and `str` node means, as the digest of an equal key. Many may share their bytes."""
+    """What each `bytes` and `str` node means, as the digest of an equal key."""
     found: dict[int, bytes] = {}
-    known: dict[tuple[str, int, View | None], bytes] = {}
-    memory: dict[int, bytes] = {}
-    written = 0
     for i, node in enumerate(document.nodes):
-        if node.tag != "typed" or node.kind not in ("bytes", "str"):
-            continue
-        tensor = node.values[0].index
-        row, view = document.stored[tensor], document.views.get(tensor)
-        if (node.kind, row, view) not in known:
-            shape = view.shape if view else document.shapes[row]
-            require(document.dtype(tensor) == "uint8" and len(shape) == 1, "V-5", "not bytes in one dimension")
-            data = stored[row]
-            if view:
-                written += shape[0]
-                require(written <= MAX_SHARED_TEXT, "LIMIT", "texts that share their bytes are too long")
-                if row not in memory:
-                    memory[row] = _memory(document, row, stored[row])
-                data = _viewed(memory[row], view)
-            known[node.kind, row, view] = _digest_text(node.kind, data)
-        found[i] = known[node.kind, row, view]
+        if node.tag == "typed" and node.kind in ("bytes", "str"):
+            data = stored[document.stored[node.values[0].index]]
+            if node.kind == "str":
+                try:
+                    data.decode("utf-8", "surrogatepass")
+                except UnicodeDecodeError:
+                    raise Reject("V-5", "text that is not UTF-8") from None
+            found[i] = _digest(node.kind.encode(), b" ", data)
     return found
-
-
-def _digest_text(kind: str, data: bytes) -> bytes:
-    if kind == "str":
-        try:
-            data.decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError:
-            raise Reject("V-5", "text that is not UTF-8") from None
-    return _digest(kind.encode(), b" ", data)
-
-
-def _viewed(memory: bytes, view: View) -> bytes:
-    (size,), (stride,), at = view.shape, view.strides, view.offset
-    if stride == 0 or size == 0:
-        return memory[at : at + 1] * size
-    return memory[at : at + (size - 1) * stride + 1 : stride]
-
-
-def _memory(document: Document, row: int, data: bytes) -> bytes:
-    """The bytes of a stored tensor as they lie in memory: in the order of its strides."""
-    if row not in document.strides:
-        return data
-    size, shape, strides = SIZE[document.dtypes[row]], document.shapes[row], document.strides[row]
-    steps = [(length, stride) for length, stride in zip(reversed(shape), reversed(strides), strict=True) if length > 1]
-    memory = bytearray(len(data))
-    for k in range(len(data) // size):
-        at, rest = 0, k
-        for length, stride in steps:
-            rest, index = divmod(rest, length)
-            at += index * stride
-        memory[at * size : (at + 1) * size] = data[k * size : (k + 1) * size]
-    return bytes(memory)
 
 
 def _same_values(document: Document, texts: dict[int, bytes]) -> Callable[[Any], bytes]:
@@ -1212,7 +1237,7 @@ def _same_values(document: Document, texts: dict[int, bytes]) -> Callable[[Any],
             return _digest(b"frozenset", *sorted(map(digest, node.values)))
         if node.tag == "typed" and node.kind == "torch.Size":
             return _sizes(node.values[0].index)
-        if node.tag == "typed" and node.kind in ("torch.dtype", "torch.device", "class", "function"):
+        if node.tag == "typed" and node.kind in ("torch.dtype", "torch.device"):
             return _digest(node.kind.encode(), b" ", node.values[0].encode("utf-8", "surrogatepass"))
         return texts.get(i) or _digest(b"node %d" % i)
 

@@ -414,7 +414,20 @@ for _name in (
         add(
             f"internals/{_name} in {_field}",
             lambda n=_name, f=_field: file(
-                module(f"{NETS}:Net", **{f: {n: module() if f == "modules" else T() if f != "attributes" else {}}})
+                module(
+                    f"{NETS}:Net",
+                    **{
+                        f: {
+                            n: module()
+                            if f == "modules"
+                            else parameter()
+                            if f == "parameters"
+                            else T()
+                            if f != "attributes"
+                            else {}
+                        }
+                    },
+                )
             ),
             expect={"load": "ok" if _field != "attributes" and "__" in _name else "FormatError"},
         )

@@ -45,22 +45,25 @@ def documents(draw: st.DrawFn) -> Document:
     nodes = st.one_of(
         st.builds(Seq, st.sampled_from(["list", "tuple", "set", "frozenset"]), st.lists(values, max_size=4).map(tuple)),
         pairs.map(lambda made: Map(tuple(k for k, _ in made), tuple(v for _, v in made))),
-        st.builds(Typed, _NAMES, st.integers(-3, 3), fields),
+        st.builds(Typed, _NAMES, st.integers(1, 2**31 - 1), fields),
         st.builds(Opaque, _NAMES, fields),
     )
     shapes = st.lists(st.integers(0, 5), max_size=3).map(tuple)
-    rows = st.integers(0, max(0, len(stored) - 1))
+
+    def sparse(count: int, held: st.SearchStrategy[Any]) -> dict[int, Any]:
+        return draw(st.dictionaries(st.integers(0, count - 1), held, max_size=2)) if count else {}
+
     dtypes = st.sampled_from(list(d.ITEMSIZE))
     table = TensorTable(
         names=names,
         dtypes=[draw(dtypes) for _ in names],
         shapes=[draw(shapes) for _ in names],
-        strides=draw(st.dictionaries(st.integers(0, 3), shapes, max_size=2)),
+        strides=sparse(len(names), shapes),
         stored=stored,
         flags=[draw(st.integers(0, 3)) for _ in stored],
-        views=draw(st.dictionaries(rows, st.builds(View, dtypes, shapes, shapes, st.integers(0, 9)), max_size=2)),
-        lazy=draw(st.dictionaries(rows, st.integers(1, 3), max_size=2)),
-        attributes=draw(st.dictionaries(rows, values, max_size=2)),
+        views=sparse(len(stored), st.builds(View, dtypes, shapes, shapes, st.integers(0, 9))),
+        lazy=sparse(len(stored), st.integers(1, 3)),
+        attributes=sparse(len(stored), values),
     )
     return Document(
         root=draw(values),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import struct
 import sys
 import types
 from collections import OrderedDict
@@ -98,6 +99,8 @@ def _order(element: Any) -> tuple[str, Any]:
         return "frozenset", sorted(map(_order, element))
     if isinstance(element, torch.Tensor):
         return "tensor", 0  # by identity: as the set gives them
+    if isinstance(element, float | complex):
+        return type(element).__name__, struct.pack(">dd", element.real, element.imag)  # NaNs differ by their bits alone
     return type(element).__name__, repr(element)
 
 
