@@ -354,7 +354,7 @@ def keys() -> bytes:
         Seq("frozenset", (Ref(3), "a")),
         Seq("tuple", ()),
         Typed("torch.dtype", 1, {"name": "float32"}),
-        Typed("module", 1, {"class": "torch.nn:ReLU", "training": False}),
+        Typed("torch.device", 1, {"name": "cuda:0"}),
     ]
     return native(Ref(0), nodes, tensors)
 
@@ -380,17 +380,31 @@ def keys_of_equal_hash() -> bytes:
 
 
 @accept
-def keys_on_cycles() -> bytes:
-    """Cycles through a module, which is a key by identity."""
-    module = {"class": "torch.nn:ReLU", "training": True}
+def keys_of_many_orders() -> bytes:
+    """Pairs that differ in order alone, and integers beside sizes: nobody chose them to hash alike."""
+    few = tuple((i, j) for i in range(4) for j in range(4))
     nodes = [
-        Seq("frozenset", (Ref(1),)),
-        Typed("module", 1, module | {"attributes": Ref(2)}),
-        mapping({"holder": Ref(0), "set": Ref(3)}),
-        Seq("set", (Ref(1), Ref(4))),
-        Seq("tuple", (Ref(1), 1)),
+        Seq("set", (*range(4), *(Ref(i + 1) for i in range(len(few))), *(Ref(2 * i + 17) for i in range(4)))),
+        *[Seq("tuple", pair) for pair in few],
     ]
+    for i in range(4):
+        nodes += [Typed("torch.Size", 1, {"dims": Ref(2 * i + 18)}), Seq("tuple", (i,))]
     return native(Ref(0), nodes)
+
+
+@accept
+def keys_on_cycles() -> bytes:
+    """Cycles through a tensor's attributes; a tensor is a key by identity."""
+    tensors = Tensors()
+    tensor = tensors.add(RESERVED + "key", "int8", (1,))
+    tensors.table.attributes = {0: Ref(1)}
+    nodes = [
+        Seq("frozenset", (tensor,)),
+        mapping({"holder": Ref(0), "set": Ref(2)}),
+        Seq("set", (tensor, Ref(3))),
+        Seq("tuple", (tensor, 1)),
+    ]
+    return native(Ref(0), nodes, tensors)
 
 
 @accept
@@ -450,6 +464,58 @@ def shared_maps() -> bytes:
         mapping({"low": Ref(1), "high": 2}),
     ]
     return native(Ref(0), nodes, classes={"models:Range": ClassInfo()})
+
+
+@accept
+def shared_tuples() -> bytes:
+    """An empty tuple may be in many fields, and a tuple that is no part of an object in many places."""
+    module = {"class": "torch.nn:ReLU", "training": True}
+    nodes = [
+        Seq("list", (Ref(1), Ref(2), Ref(2), Ref(3), Ref(4), Ref(6))),
+        Seq("tuple", ()),
+        Seq("tuple", (1, 2)),
+        Typed("torch.Size", 1, {"dims": Ref(1)}),
+        Typed("module", 1, module | {"non_persistent": Ref(1), "attributes": Ref(5), "hooks": Ref(1)}),
+        mapping({"shape": Ref(2)}),
+        Typed("partial", 1, {"function": Ref(7), "args": Ref(1), "keywords": Ref(8)}),
+        Typed("function", 1, {"name": "models:activation"}),
+        mapping({"shape": Ref(2)}),
+    ]
+    return native(Ref(0), nodes)
+
+
+@accept
+def cycles_through_lists() -> bytes:
+    """What cannot change may be in a list that it holds: the list is there before what is in it."""
+    nodes = [
+        Seq("list", (Ref(1), Ref(3))),
+        Typed("custom", 1, {"class": "models:Range", "state": Ref(2)}),
+        Seq("list", (Ref(1),)),
+        Typed("partial", 1, {"function": Ref(4), "args": Ref(5), "keywords": Ref(6)}),
+        Typed("function", 1, {"name": "models:activation"}),
+        Seq("tuple", (Ref(0),)),
+        mapping({"every": Ref(0)}),
+    ]
+    return native(Ref(0), nodes, classes={"models:Range": ClassInfo()})
+
+
+@accept
+def recurrent() -> bytes:
+    """An RNN says the names of its weights."""
+    tensors = Tensors()
+    parts = {"weight_ih_l0": (4, 1), "weight_hh_l0": (4, 1), "bias_ih_l0": (4,), "bias_hh_l0": (4,)}
+    weights = {name: tensors.add(name, "float32", shape, flags=3) for name, shape in parts.items()}
+    plain = {"mode": "LSTM", "input_size": 1, "hidden_size": 1, "num_layers": 1, "bias": True, "batch_first": False}
+    plain |= {"dropout": 0.0, "bidirectional": False, "proj_size": 0}
+    nodes = [
+        Typed("module", 1, {"class": "torch.nn:LSTM", "training": True, "parameters": Ref(1), "attributes": Ref(2)}),
+        mapping(weights),
+        mapping(plain | {"_flat_weights_names": Ref(3), "_all_weights": Ref(4)}),
+        Seq("list", tuple(parts)),
+        Seq("list", (Ref(5),)),
+        Seq("list", tuple(parts)),
+    ]
+    return native(Ref(0), nodes, tensors)
 
 
 @accept
@@ -871,6 +937,8 @@ def _headers() -> None:
     bad_plain("H-6-metadata-key-twice", "a key of __metadata__ twice", b'{"__metadata__":{"a":"1","a":"2"}}')
     bad_plain("LIMIT-rank", "65 dimensions", {"a": entry("U8", [1] * 65, 0, 1)}, b"x")
     bad_plain("LIMIT-size", "a size of 2^49, beside a 0", {"a": entry("U8", [0, 2**49], 0, 0)})
+    bad_plain("LIMIT-size-of-no-dtype", "a size of 2^49 and an unknown dtype", {"a": entry("Q", [2**49], 0, 0)})
+    bad_plain("LIMIT-name", "a name of 4097 characters", {"a" * 4097: entry("U8", [1], 0, 1)}, b"x")
 
 
 def _metadata() -> None:
@@ -1236,8 +1304,9 @@ def _tensors() -> None:
     bad("T-1-null", "a dtype without a name", **view("", [1], [1], 0))
     bad("T-2-view", "a negative size", **view("float32", [-1], [1], 0))
     bad("T-2-differ", "negative sizes", **one | {"rows": [byte], "differ": [[0, "complex128", [-1, -1]]]})
-    bad("T-2-huge", "a size of 2^62, beside a 0", **view("float32", [0, 2**62], [1, 1], 0))
-    bad("T-2-huger", "a size of 2^70, beside a 0", **view("float32", [0, 2**70], [1, 1], 0))
+    bad("LIMIT-size-beside-none", "a size of 2^62, beside a 0", **view("float32", [0, 2**62], [1, 1], 0))
+    bad("LIMIT-size-beyond-64-bits", "a size of 2^70, beside a 0", **view("float32", [0, 2**70], [1, 1], 0))
+    bad("LIMIT-differ", "a size of 2^49, before all else", **one | {"differ": [[0, "quint8", [2**49]]]})
     bad("T-4-offset-beyond-64-bits", "an offset of 2^70", **view("float32", [1], [1], 2**70))
     matrix: Row = ("a", "U8", [2, 3], pattern(6))
     for name, why, strides in [
@@ -1296,6 +1365,8 @@ def _kinds() -> None:
     typed("K-1-newer", "a newer version of a kind", "torch.dtype", dtype, version=2)
     typed("K-1-beyond-64-bits", "version 2^70 of a kind", "torch.dtype", dtype, version=2**70)
     typed("K-1-zero", "version 0 of a kind", "torch.dtype", dtype, version=0)
+    typed("K-1-negative", "version -1 of a kind", "torch.dtype", dtype, version=-1)
+    bad("K-1-record-of-none", "version 0 in a record that no node names", records=[["torch.dtype", 0, None, ["name"]]])
     typed("K-1-case", "a kind in another case", "Module", {"class": "a:B", "training": True})
     typed("K-2-missing", "a field is missing", "torch.dtype", {})
     typed("K-2-more", "a field too many", "torch.dtype", dtype | {"more": 1})
@@ -1333,6 +1404,30 @@ def _kinds() -> None:
     typed("K-3-method", "a method of a list", "method", {"self": ["r", 1], "name": "append"}, ["seq", "list", []])
     typed("K-3-partial", "a partial of a text", "partial", {"function": "a:b", "args": ["r", 1], "keywords": ["r", 2]},
           ["seq", "tuple", []], empty)  # fmt: skip
+    for name, why, held in [
+        ("itself", "a partial of itself", ["r", 0]),
+        ("partial", "a partial of a partial", ["r", 1]),
+        ("list", "a partial of a list", ["r", 1]),
+        ("size", "a partial of a dtype", ["r", 1]),
+    ]:
+        fields = {"function": held, "args": ["r", 2], "keywords": ["r", 3]}
+        what: list[Any] = [["seq", "list", []]]
+        if name == "size":
+            what = [["typed", "torch.dtype", 1, dtype]]
+        if name == "itself":
+            fields, what = fields | {"args": ["r", 1], "keywords": ["r", 2]}, []
+        if name == "partial":
+            inner = {"function": ["r", 2], "args": ["r", 3], "keywords": ["r", 4]}
+            what = [
+                ["typed", "partial", 1, inner],
+                ["typed", "function", 1, {"name": "a:b"}],
+                ["seq", "tuple", []],
+                empty,
+            ]
+            fields |= {"args": ["r", 3], "keywords": ["r", 5]}
+        else:
+            what.append(["seq", "tuple", []])
+        typed(f"K-3-partial-of-{name}", why, "partial", fields, *what, empty)
     typed("K-3-keywords", "a keyword that is a number", "partial",
           {"function": ["r", 1], "args": ["r", 2], "keywords": ["r", 3]},
           ["typed", "function", 1, {"name": "a:b"}], ["seq", "tuple", []], ["map", [1], [1]])  # fmt: skip
@@ -1414,6 +1509,36 @@ def _own_maps(typed: Callable[..., None], module: dict[str, Any]) -> None:
     bad("K-4-state", "one map as the state of two", ["r", 0],
         [["seq", "list", [["r", 1], ["r", 3]]], custom, empty, custom])  # fmt: skip
     held = ["typed", "object", 1, {"class": "a:B", "attributes": ["r", 1]}]
+    listed = ["seq", "list", [["r", 1], ["r", 3]]]
+    function = ["typed", "function", 1, {"name": "a:b"}]
+    size = ["typed", "torch.Size", 1, {"dims": ["r", 2]}]
+    bad("K-4-dims", "one tuple as the sizes of two", ["r", 0], [listed, size, ["seq", "tuple", [1]], size])
+    bad("K-4-dims-elsewhere", "sizes that are a tuple elsewhere, too", ["r", 0],
+        [["seq", "list", [["r", 1], ["r", 2]]], size, ["seq", "tuple", [1]]])  # fmt: skip
+    partial = {"function": ["r", 1], "args": ["r", 2], "keywords": ["r", 3]}
+    typed("K-4-args", "arguments that are a keyword's value, too", "partial", partial, function,
+          ["seq", "tuple", [1]], ["map", ["a"], [["r", 2]]])  # fmt: skip
+    typed("K-4-args-itself", "arguments that hold their own tuple", "partial", partial, function,
+          ["seq", "tuple", [["r", 2]]], empty)  # fmt: skip
+    typed("K-4-hooks", "one tuple as hooks and as non-persistent buffers", "module",
+          module | {"buffers": ["r", 1], "non_persistent": ["r", 2], "hooks": ["r", 2]},
+          ["map", ["a"], [None]], ["seq", "tuple", ["a"]])  # fmt: skip
+    bad("K-4-non-persistent", "one tuple as the non-persistent buffers of two", ["r", 0],
+        [["seq", "list", [["r", 1], ["r", 4]]],
+         ["typed", "module", 1, module | {"buffers": ["r", 2], "non_persistent": ["r", 3]}],
+         ["map", ["a"], [None]], ["seq", "tuple", ["a"]],
+         ["typed", "module", 1, module | {"buffers": ["r", 5], "non_persistent": ["r", 3]}],
+         ["map", ["a", "b"], [None, None]]])  # fmt: skip
+    for name, what in [("list", ["seq", "list", [1]]), ("tuple", ["seq", "tuple", [1]])]:
+        bad(f"K-4-state-{name}", f"one {name} as the state of two", ["r", 0], [listed, custom, what, custom])
+    bad("K-4-two-tensors", "one map as the attributes of two tensors", ["r", 0],
+        [["seq", "list", [["t", 0], ["t", 1]]], ["map", ["a"], [1]]], flags="00", rows=[A, B],
+        attributes=[[0, ["r", 1]], [1, ["r", 1]]])  # fmt: skip
+    bad("K-4-tensor-itself", "attributes of a tensor that hold their own map", ["t", 0],
+        [["map", ["a"], [["r", 0]]]], flags="0", rows=[A], attributes=[[0, ["r", 0]]])  # fmt: skip
+    bad("K-4-tensor-elsewhere", "attributes of a tensor that are in a list, too", ["r", 0],
+        [["seq", "list", [["t", 0], ["r", 1]]], empty], flags="0", rows=[A],
+        attributes=[[0, ["r", 1]]])  # fmt: skip
     bad("K-4-tensor", "attributes of an object and of a tensor", ["r", 0], [held, ["map", [["=", 0]], [["t", 0]]]],
         flags="0", rows=[A], attributes=[[0, ["r", 1]]])  # fmt: skip
 
@@ -1432,6 +1557,11 @@ def _values() -> None:
     nodes("V-2-opaque", "a call that nobody can run as a key", ["map", [["r", 1]], [1]], ["opaque", "call", {}])
     nodes("V-2-frozenset", "a set in a frozenset", ["seq", "frozenset", [["r", 1]]], ["seq", "set", []])
     key = ["map", [["r", 1]], [1]]
+    nodes("V-2-class", "a class as a key", key, ["typed", "class", 1, {"name": "a:B"}])
+    nodes("V-2-function", "a function in a set", ["seq", "set", [["r", 1]]], ["typed", "function", 1, {"name": "a:b"}])
+    nodes("V-2-module", "a module as a key", key, ["typed", "module", 1, {"class": "a:B", "training": True}])
+    nodes("V-2-module-inside", "a tuple of a module as a key", key, ["seq", "tuple", [["r", 2]]],
+          ["typed", "module", 1, {"class": "a:B", "training": True}])  # fmt: skip
     nodes("V-2-partial", "a partial as a key", key,
           ["typed", "partial", 1, {"function": ["r", 2], "args": ["r", 3], "keywords": ["r", 4]}],
           ["typed", "function", 1, {"name": "a:b"}], ["seq", "tuple", []], ["map", [], []])  # fmt: skip
@@ -1453,6 +1583,10 @@ def _values() -> None:
     nodes("LIMIT-hashes", "66 keys of equal hashes", ["map", alike, [None] * 66])
     nodes("LIMIT-hashes-of-set", "66 elements of equal hashes, of two types, beside others",
           ["seq", "set", ["a", False, *alike[:32], 1, ["c", "0.0", "1.0"], *alike[32:65], None]])  # fmt: skip
+    for name, kind in [("tuples", "tuple"), ("frozensets", "frozenset")]:
+        every = [["seq", kind, ["a", item]] for item in alike]
+        nodes(f"LIMIT-hashes-of-{name}", f"66 {name} of equal hashes", ["seq", "set", [["r", i] for i in range(1, 67)]],
+              *every)  # fmt: skip
     for name, why, keys in [
         ("text", "a text twice", ["a", "a"]),
         ("one", "1 and 1.0", [1, ["f", "1.0"]]),
@@ -1481,9 +1615,13 @@ def _values() -> None:
         "the state of an object holds the object",
         ["typed", "custom", 1, {"class": "a:B", "state": ["r", 0]}],
     )
-    nodes("V-4-partial", "a partial of itself",
-          ["typed", "partial", 1, {"function": ["r", 0], "args": ["r", 1], "keywords": ["r", 2]}],
-          ["seq", "tuple", []], ["map", [], []])  # fmt: skip
+    nodes("V-4-partial", "a partial among its own arguments",
+          ["typed", "partial", 1, {"function": ["r", 1], "args": ["r", 2], "keywords": ["r", 3]}],
+          ["typed", "function", 1, {"name": "a:b"}], ["seq", "tuple", [["r", 0]]], ["map", [], []])  # fmt: skip
+    nodes("V-4-partial-of", "a partial of an object whose state is the partial",
+          ["typed", "partial", 1, {"function": ["r", 1], "args": ["r", 2], "keywords": ["r", 3]}],
+          ["typed", "custom", 1, {"class": "a:B", "state": ["r", 0]}], ["seq", "tuple", []],
+          ["map", [], []])  # fmt: skip
     nodes("V-4-state", "the state of an object is a dict that holds the object",
           ["typed", "custom", 1, {"class": "a:B", "state": ["r", 1]}], ["map", ["a"], [["r", 0]]])  # fmt: skip
     nodes("V-4-keywords", "a keyword of a partial is a tuple of the partial",
@@ -1500,11 +1638,44 @@ def _values() -> None:
           views=[[0, "uint8", [2, 2], [2, 1], 0]])  # fmt: skip
     nodes("V-5-bool", "text kept as booleans", ["typed", "str", 1, data], flags="0",
           rows=[(RESERVED + "text", "BOOL", [4], b"\1\0\0\1")])  # fmt: skip
+    nodes("V-5-parameter", "text kept as a parameter", ["typed", "str", 1, data], flags="2", rows=[TEXT])
+    two = ["seq", "list", [["r", 1], ["r", 2]]]
+    nodes("V-5-shared", "two texts of one tensor", two, *[["typed", "str", 1, data]] * 2, **one)
+    nodes("V-5-elsewhere", "a text's tensor in a list", ["seq", "list", [["r", 1], ["t", 0]]],
+          ["typed", "str", 1, data], **one)  # fmt: skip
+    nodes("V-5-stored", "two texts of one stored tensor", two, ["typed", "str", 1, data],
+          ["typed", "bytes", 1, {"data": ["t", 1]}], flags="00", rows=[TEXT], stored=[0, 0])  # fmt: skip
+    nodes("V-5-part", "a text that is a part of its stored tensor", ["typed", "str", 1, data], flags="0", rows=[TEXT],
+          views=[[0, "uint8", [2], [1], 0]])  # fmt: skip
+    nodes("V-5-lazy", "a text that is negated", ["typed", "str", 1, data], flags="0", rows=C_ROWS[:1],
+          lazy=[[0, 2]])  # fmt: skip
+    nodes("V-5-attributes", "a text whose tensor has attributes", ["typed", "str", 1, data], ["map", [], []],
+          attributes=[[0, ["r", 1]]], **one)  # fmt: skip
     nodes("V-5-cut", "text that ends within a character", ["typed", "str", 1, data], flags="0",
           rows=[(RESERVED + "text", "U8", [3], b"ab\xc3")])  # fmt: skip
     nodes("V-5-text-dtype", "text kept as float32", ["typed", "str", 1, data], flags="0", rows=[A])
     nodes("V-5-not-utf8", "text that is not UTF-8", ["typed", "str", 1, data], flags="0",
           rows=[(RESERVED + "text", "U8", [4], b"\xff\xfe\xfd\xfc")])  # fmt: skip
+    _recurrent(nodes)
+
+
+def _recurrent(nodes: Callable[..., None]) -> None:
+    def lstm(name: str, why: str, names: Any, *below: Any, cls: str = "torch.nn:LSTM") -> None:
+        fields = {"class": cls, "training": True, "attributes": ["r", 1]}
+        nodes(f"M-3-{name}", why, ["typed", "module", 1, fields], ["map", ["_all_weights"], [names]], *below)
+
+    nodes("M-3-none", "an LSTM without names of weights",
+          ["typed", "module", 1, {"class": "torch.nn:LSTM", "training": True}])  # fmt: skip
+    lstm("null", "an LSTM whose names of weights are null", None)
+    lstm("text", "a GRU whose names of weights are a text", "weight", cls="torch.nn:GRU")
+    lstm("empty", "an RNN with an empty list of names", ["r", 2], ["seq", "list", []], cls="torch.nn:RNN")
+    lstm("flat", "names that are not in lists of their own", ["r", 2], ["seq", "list", ["weight"]])
+    lstm("empty-inside", "an empty list among the names", ["r", 2], ["seq", "list", [["r", 3], ["r", 4]]],
+         ["seq", "list", ["weight"]], ["seq", "list", []])  # fmt: skip
+    lstm("tuple", "names in a tuple", ["r", 2], ["seq", "list", [["r", 3]]], ["seq", "tuple", ["weight"]],
+         cls="torch.nn:RNNBase")  # fmt: skip
+    lstm("number", "a name that is a number, behind one that is none", ["r", 2], ["seq", "list", [["r", 3]]],
+         ["seq", "list", ["weight", 1]])  # fmt: skip
 
 
 _headers()
