@@ -1404,30 +1404,7 @@ def _kinds() -> None:
     typed("K-3-method", "a method of a list", "method", {"self": ["r", 1], "name": "append"}, ["seq", "list", []])
     typed("K-3-partial", "a partial of a text", "partial", {"function": "a:b", "args": ["r", 1], "keywords": ["r", 2]},
           ["seq", "tuple", []], empty)  # fmt: skip
-    for name, why, held in [
-        ("itself", "a partial of itself", ["r", 0]),
-        ("partial", "a partial of a partial", ["r", 1]),
-        ("list", "a partial of a list", ["r", 1]),
-        ("size", "a partial of a dtype", ["r", 1]),
-    ]:
-        fields = {"function": held, "args": ["r", 2], "keywords": ["r", 3]}
-        what: list[Any] = [["seq", "list", []]]
-        if name == "size":
-            what = [["typed", "torch.dtype", 1, dtype]]
-        if name == "itself":
-            fields, what = fields | {"args": ["r", 1], "keywords": ["r", 2]}, []
-        if name == "partial":
-            inner = {"function": ["r", 2], "args": ["r", 3], "keywords": ["r", 4]}
-            what = [
-                ["typed", "partial", 1, inner],
-                ["typed", "function", 1, {"name": "a:b"}],
-                ["seq", "tuple", []],
-                empty,
-            ]
-            fields |= {"args": ["r", 3], "keywords": ["r", 5]}
-        else:
-            what.append(["seq", "tuple", []])
-        typed(f"K-3-partial-of-{name}", why, "partial", fields, *what, empty)
+    _partials(typed)
     typed("K-3-keywords", "a keyword that is a number", "partial",
           {"function": ["r", 1], "args": ["r", 2], "keywords": ["r", 3]},
           ["typed", "function", 1, {"name": "a:b"}], ["seq", "tuple", []], ["map", [1], [1]])  # fmt: skip
@@ -1479,6 +1456,21 @@ def _modules(typed: Callable[..., None], module: dict[str, Any]) -> None:
     ]:
         typed(f"M-2-{name}", why, "module", module | {"buffers": ["r", 1], "non_persistent": ["r", 2]},
               ["map", ["a", "b", "B"], [None, None, None]], ["seq", "tuple", names])  # fmt: skip
+
+
+def _partials(typed: Callable[..., None]) -> None:
+    empty, nothing = ["map", [], []], ["seq", "tuple", []]
+    of_itself = {"function": ["r", 0], "args": ["r", 1], "keywords": ["r", 2]}
+    typed("K-3-partial-of-itself", "a partial of itself", "partial", of_itself, nothing, empty)
+    of_next = {"function": ["r", 1], "args": ["r", 2], "keywords": ["r", 3]}
+    typed("K-3-partial-of-list", "a partial of a list", "partial", of_next, ["seq", "list", []], nothing, empty)
+    typed("K-3-partial-of-dtype", "a partial of a dtype", "partial", of_next,
+          ["typed", "torch.dtype", 1, {"name": "float32"}], nothing, empty)  # fmt: skip
+    inner = {"function": ["r", 2], "args": ["r", 3], "keywords": ["r", 4]}
+    outer = of_next | {"args": ["r", 5], "keywords": ["r", 6]}
+    typed("K-3-partial-of-partial", "a partial of a partial", "partial", outer,
+          ["typed", "partial", 1, inner], ["typed", "function", 1, {"name": "a:b"}], nothing, empty, nothing,
+          empty)  # fmt: skip
 
 
 def _own_maps(typed: Callable[..., None], module: dict[str, Any]) -> None:
@@ -1628,6 +1620,12 @@ def _values() -> None:
           ["typed", "partial", 1, {"function": ["r", 1], "args": ["r", 2], "keywords": ["r", 3]}],
           ["typed", "function", 1, {"name": "a:b"}], ["seq", "tuple", []], ["map", ["a"], [["r", 4]]],
           ["seq", "tuple", [["r", 0]]])  # fmt: skip
+    _long(nodes)
+    _recurrent(nodes)
+
+
+def _long(nodes: Callable[..., None]) -> None:
+    one = {"flags": "0", "rows": [TEXT]}
     data = {"data": ["t", 0]}
     nodes("V-5-dtype", "bytes kept as int8", ["typed", "bytes", 1, data], flags="0", rows=[BYTE])
     nodes("V-5-rank", "bytes kept in two dimensions", ["typed", "bytes", 1, data], flags="0",
@@ -1656,7 +1654,6 @@ def _values() -> None:
     nodes("V-5-text-dtype", "text kept as float32", ["typed", "str", 1, data], flags="0", rows=[A])
     nodes("V-5-not-utf8", "text that is not UTF-8", ["typed", "str", 1, data], flags="0",
           rows=[(RESERVED + "text", "U8", [4], b"\xff\xfe\xfd\xfc")])  # fmt: skip
-    _recurrent(nodes)
 
 
 def _recurrent(nodes: Callable[..., None]) -> None:
