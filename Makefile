@@ -1,6 +1,7 @@
 # make demo    run the demonstration
 # make test    every check: lint, types, import rules, tests with branch coverage
 # make lint    the checks that run no test
+# make format  let ruff repair what it can
 # make bench   the benchmarks
 # make clean   remove what the tools made, the environment included
 #

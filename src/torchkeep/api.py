@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import containers, document, storage
-from .errors import DestinationError, LoadError, TorchkeepWarning, printable
+from .errors import DestinationError, FormatError, LoadError, SaveError, TorchkeepWarning, printable
 from .report import FileReport, LoadReport, ObjectReport, SaveReport, count, describe
 
 if TYPE_CHECKING:
@@ -59,21 +59,22 @@ def save(
     Raises:
         UnsaveableError: something in `obj` has no codec; the message gives its path. Nothing was written.
         DestinationError: the path has the suffix of a torch file. Nothing was written.
-        SaveError: the header would be larger than readers accept. Nothing was written.
+        SaveError: the header would be larger than readers accept, or the object is one that no file may hold
+            (a tensor expanded beyond the limits, a module with two things of one name). Nothing was written.
         PathError: the file system refused (`FullError`, `AccessError`, `ExistsError`, ...). A file that was
             there before is as it was.
     """
     from . import values
 
-    name = os.fspath(path)
-    if name.endswith(_TORCH_SUFFIXES):
+    name = os.fsdecode(path)
+    if name.lower().endswith(_TORCH_SUFFIXES):
         raise DestinationError(
             f"{name} ends like a file of torch.save, and tools would take it for one. Nothing was written. Name it "
             "model.safetensors, or write a torch file with torch.save(model.state_dict(), path)."
         )
     with document.collector_paused():
         encoded = values.encode(obj)
-        document.check(encoded.document)
+        _check_saved(encoded.document)
         layout = containers.layout(encoded.document)
     data_nbytes = sum(span.nbytes for span in layout.spans)
     told = (lambda nbytes: progress(nbytes, data_nbytes)) if progress else None
@@ -145,7 +146,7 @@ def load(
     if route not in ("auto", "structure", "skeleton"):
         raise ValueError(f"route is 'auto', 'structure' or 'skeleton', not {route!r}")
     resolver = values.Resolver(classes, trust, imported=route != "skeleton")
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
         meaning = contents.document
@@ -221,7 +222,7 @@ def load_into(
         allowed |= {"missing", "unexpected"}
     if verify not in (None, "first"):
         raise ValueError(f"verify is 'first' or None, not {verify!r}")
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     with _telling(name, "The target was not changed."), storage.open_source(path) as source:
         contents = containers.read(source)
         meaning, reader = contents.document, _Reader(source, contents)
@@ -265,7 +266,7 @@ def inspect(path: StrPath) -> FileReport:
         FormatError: the file is damaged, or not a file that torchkeep reads.
         PathError: the file system refused.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
         return describe(
@@ -311,6 +312,14 @@ def _load_report(binding: values.Binding, path: str, noticed: Sequence[document.
         if number and (was := "was" if number == 1 else "were")
     ]
     return dataclasses.replace(report, findings=(*findings, *noticed))
+
+
+def _check_saved(encoded: document.Document) -> None:
+    """What no file may hold is refused before one is begun."""
+    try:
+        document.check(encoded)
+    except FormatError as error:
+        raise SaveError(f"the object cannot be saved: {error.text}. Nothing was written.") from error
 
 
 class _Reader:

@@ -268,7 +268,7 @@ class FullError(PathError):
 
 
 class TorchkeepWarning(UserWarning):
-    """A loss, a cast, or a route other than the first."""
+    """A loss, a cast, or something that came back as less than it was."""
 
 
 for _error in list(globals().values()):

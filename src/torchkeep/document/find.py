@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from ..errors import KeyMissingError, brief
@@ -30,7 +30,7 @@ def find(document: Document, key: object, *, path: str) -> Value:
     gone = ""
     for step in key if isinstance(key, tuple) else (key,):
         entries = _entries(document, value)
-        if step not in entries:
+        if not isinstance(step, Hashable) or step not in entries:
             there = ", ".join(brief(name) for name in list(entries)[:_SHOWN])
             more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""
             has = f"there are {there}{more}" if entries else "it has no parts"

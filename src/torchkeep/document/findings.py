@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
 Severity = Literal["note", "warning", "error"]
-SEVERITIES: tuple[str, ...] = get_args(Severity)
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -185,7 +185,10 @@ def key_nodes(document: Document) -> KeyNodes:
         weight = 1 + sum(weights[item.index] if isinstance(item, Ref) else 1 for item in items)
         weights[position] = min(weight, MAX_KEY_WEIGHT + 1)
         inner_hashes = [hashes[item.index] if isinstance(item, Ref) else hash(item) for item in items]
-        hashes[position] = hash(tuple(sorted(inner_hashes))) if isinstance(node, Seq) else position
+        if isinstance(node, Seq):
+            hashes[position] = hash(tuple(inner_hashes if node.kind == "tuple" else sorted(inner_hashes)))
+        else:
+            hashes[position] = hash(("node", position))
         for holder in holders.get(position, ()):
             waiting[holder] -= 1
             if not waiting[holder]:

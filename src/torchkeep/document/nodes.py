@@ -12,12 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import msgspec
 
 SeqKind = Literal["list", "tuple", "set", "frozenset"]
-SEQ_KINDS: frozenset[str] = frozenset(get_args(SeqKind))
 
 
 class TensorRef(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="t", forbid_unknown_fields=True):

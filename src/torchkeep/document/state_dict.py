@@ -89,7 +89,7 @@ def parts_with_weights(document: Document, value: Value) -> Iterator[tuple[Value
         if isinstance(item, Ref):
             if item not in known:
                 known[item] = state_dict_of(document, item)
-            if (found := known[item]) is not None:
+            if (found := known[item]) is not None and (found.rows or found.extra):
                 yield key, found
 
 

@@ -8,6 +8,8 @@ from itertools import islice
 from typing import Any
 
 from ..document import (
+    PARAMETER,
+    REQUIRES_GRAD,
     Document,
     Finding,
     Map,
@@ -152,10 +154,7 @@ def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[
     quoted = repr(path)
     foreign = [need for need in needs if need.name.partition(":")[0].partition(".")[0] != "torch"]
     hooked = any(isinstance(node, Typed) and "hooks" in node.fields for node in document.nodes)
-    lacks = [
-        f"{need.name}: import it first, or classes={{{need.name!r}: {need.name.rpartition(':')[2].rpartition('.')[2]}}}"
-        for need in foreign
-    ]
+    lacks = [_lack(need) for need in foreign]
     if hooked:
         lacks.append('the hooks that the model had: allow={"hooks"} loads it without them')
     arguments = ", classes={...}" if foreign else ""
@@ -164,6 +163,15 @@ def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[
     yield from _weights_route(document, quoted)
     if any(need.role == "module" for need in needs):
         yield Route("skeleton", True, (), f"torchkeep.load({quoted}, route='skeleton')")
+
+
+def _lack(need: Need) -> str:
+    """What opens a name, as far as the file tells."""
+    last = need.name.rpartition(":")[2].rpartition(".")[2]
+    given = f"classes={{{need.name!r}: {last}}}"
+    if need.role == "custom":
+        return f"{need.name}: torchkeep.register({last}, encode=..., decode=...)"
+    return f"{need.name}: import it first, or {given}" if need.role in ("module", "object") else f"{need.name}: {given}"
 
 
 def _weights_route(document: Document, quoted: str) -> Iterator[Route]:
@@ -187,7 +195,7 @@ def count_elements(document: Document) -> int:
     """Elements of all parameters, each counted once; of all tensors where there are no parameters."""
     table = document.tensors
     counted: dict[int, int] = {}
-    rows = [row for row, flags in enumerate(table.flags) if flags & 2] or range(len(table))
+    rows = [row for row, flags in enumerate(table.flags) if flags & PARAMETER] or range(len(table))
     for row in rows:
         elements = 1
         for length in table.shape(row):
@@ -231,7 +239,7 @@ def _leaf(document: Document, value: Value) -> str:
         return brief(value, length=_TEXT_LENGTH)
     table, row = document.tensors, value.index
     flags = table.flags[row]
-    kind = ("parameter" if flags & 1 else "frozen parameter") if flags & 2 else "tensor"
+    kind = ("parameter" if flags & REQUIRES_GRAD else "frozen parameter") if flags & PARAMETER else "tensor"
     shape = "x".join(map(str, table.shape(row))) or "scalar"
     viewed = f", view of {printable(table.name(row))}" if row in table.views else ""
     return f"{kind} {table.dtype(row)} {shape}{viewed}"

@@ -102,13 +102,16 @@ class LoadReport:
 
     def __str__(self) -> str:
         part = f" at {self.part}" if self.part else ""
-        lines = [f"loaded {self.matched} of {count(self.total, 'tensor')} from {self.path}{part}"]
+        what = "" if self.optimizers and not self.total else f" {self.matched} of {count(self.total, 'tensor')}"
+        lines = [f"loaded{what} from {self.path}{part}"]
         for label, names in (("missing", self.missing_keys), ("unexpected", self.unexpected_keys)):
             lines += [f"  {label}: {name}" for name in names]
         lines += [f"  mismatched: {name}: file {ours}, target {theirs}" for name, ours, theirs in self.mismatched]
         lines += [f"  cast: {name}: {saved} to {now}" for name, saved, now in self.cast]
         lines += [f"  renamed: {old} to {new}" for old, new in self.renamed.items()]
-        lines += [f"  optimizer {key}: state matched by {how}" for key, how in self.optimizers.items()]
+        lines += [
+            f"  optimizer{' ' if key else ''}{key}: state matched by {how}" for key, how in self.optimizers.items()
+        ]
         lines += [f"  {finding.severity}: {finding}" for finding in self.findings]
         return "\n".join(lines)
 

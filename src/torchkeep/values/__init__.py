@@ -1,4 +1,4 @@
-"""Python objects <-> Document. The only room, beside programs, that imports torch.
+"""Python objects <-> Document. The only room that imports torch.
 
 This room knows objects, classes and memory. It refuses to know what a file looks like or where a byte
 lies: it is handed a Document, and gives or takes buffers for the tensors' bytes.

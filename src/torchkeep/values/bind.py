@@ -15,8 +15,6 @@ from ..document import EXTRA_STATE, ITEMSIZE, Document, StateDict, Value, extent
 from .dtypes import dtype_name
 from .names import Rename, match_prefixes, rename
 
-ALLOWED = frozenset({"missing", "unexpected", "mismatched"})
-
 
 @dataclass(slots=True)
 class Match:
@@ -122,7 +120,8 @@ def match(
     prefixed = match_prefixes(list(given.values()), wanted)
     new_names = {old: prefixed[new] for old, new in given.items()}
     found = Match(module, total=len(targets))
-    found.renamed = {old: new for old, new in new_names.items() if old != new and new in set(wanted)}
+    known = set(wanted)
+    found.renamed = {old: new for old, new in new_names.items() if old != new and new in known}
     rows = {new: weights.rows[old] for old, new in new_names.items() if old in weights.rows}
     extra = {new: weights.extra[old] for old, new in new_names.items() if old in weights.extra}
     found.given = rows
@@ -189,6 +188,7 @@ def _refuse_overlaps(found: Match, targets: dict[str, torch.Tensor]) -> None:
             if begin < reach:
                 found.mismatched.append((name, "values of its own", f"shares memory with {last!r}"))
                 found.rows.pop(name)
+                found.cast = [row for row in found.cast if row[0] != name]
             if end > reach:
                 reach, last = end, name
 

@@ -114,7 +114,7 @@ def _weights(document: Document, start: Value, path: str) -> tuple[str, StateDic
     weights = state_dict_of(document, start)
     if weights is not None:
         return "", weights
-    parts = [(key, found) for key, found in parts_with_weights(document, start) if found.rows or found.extra]
+    parts = list(parts_with_weights(document, start))
     if len(parts) == 1:
         return f"[{parts[0][0]!r}]", parts[0][1]
     if parts:

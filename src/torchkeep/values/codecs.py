@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import struct
 import sys
@@ -101,6 +102,8 @@ def _order(element: Any) -> tuple[str, Any]:
         return "tensor", 0  # by identity: as the set gives them
     if isinstance(element, float | complex):
         return type(element).__name__, struct.pack(">dd", element.real, element.imag)  # NaNs differ by their bits alone
+    if isinstance(element, int):
+        return type(element).__name__, element
     return type(element).__name__, repr(element)
 
 
@@ -189,7 +192,10 @@ def _registered(obj: Any, context: Context) -> Parts:
     known = registration(type(obj))
     assert known is not None
     assert known.encode is not None
-    return typed("custom", {"class": context.remember(type(obj)), "state": context.ask(obj, known.encode, obj)})
+    state = context.ask(obj, known.encode, obj)
+    if type(state) in (list, tuple, dict, set):
+        state = copy.copy(state) if type(state) is not tuple else (*state,)  # its own, whoever else holds that one
+    return typed("custom", {"class": context.remember(type(obj)), "state": state})
 
 
 def _plain_object(obj: Any, context: Context) -> Parts:

@@ -20,11 +20,6 @@ def dtype_name(dtype: torch.dtype) -> str:
     return _NAMES[dtype]
 
 
-def is_known(dtype: torch.dtype) -> bool:
-    """Whether a strided tensor of this dtype can be stored."""
-    return dtype in _NAMES
-
-
 def carrier(dtype: torch.dtype) -> torch.dtype:
     """A dtype of the same size that every kernel can copy, bit for bit."""
     return _CARRIERS[dtype.itemsize]

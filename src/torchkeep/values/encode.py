@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..document import KINDS, ClassInfo, Document, Finding, Map, Node, Ref, Seq, TensorRef, Typed, Value
-from ..errors import UnsaveableError, brief
+from ..errors import UnsaveableError, brief, printable
 from ..limits import LIMITS
 from . import sources
 from .environment import environment, package_of
@@ -63,8 +63,12 @@ class Item:
     @property
     def name(self) -> str:
         key = self.key
-        return str(key) if type(key) in _SPELLED and not (type(key) is int and key.bit_length() > _INT_NBITS) else "key"
+        if type(key) not in _SPELLED or (type(key) is int and key.bit_length() > _SPELLED_NBITS):
+            return "key"
+        return str(key)
 
+
+_SPELLED_NBITS = 4096
 
 _SPELLED = frozenset({str, int, float, bool, type(None)})
 
@@ -190,7 +194,7 @@ class _Walk:
         row = len(self._found)
         self._found.append((tensor, parent, step))
         attributes = vars(tensor)
-        if tensor._backward_hooks:
+        if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
             self.note("hooks", "warning", "gradient hooks of a tensor are not saved.")
         if not attributes:
             return None
@@ -225,7 +229,7 @@ class _Walk:
 
     def note(self, code: str, severity: Any, message: str, hint: str = "") -> None:
         """Record a finding at the object being visited."""
-        self.findings.append(Finding(code, severity, self._text(*self._here), message, hint))
+        self.findings.append(Finding(code, severity, printable(self._text(*self._here)), message, hint))
 
     def unsaveable(self, obj: Any, reason: str, step: Step = FIELD, *, way_out: str = "") -> UnsaveableError:
         """The error that says where `obj` is, what it is, and what can be done."""
@@ -289,7 +293,7 @@ class _Walk:
 Context = _Walk
 Codec = Callable[[Any, Context], Parts]
 codecs: dict[type, Codec] = {}
-"""Codecs by exact type. `values.codecs`, `.modules` and `.optimizers` fill it."""
+"""Codecs by exact type. `values.codecs` and `values.modules` fill it."""
 
 codecs_by_base: dict[type, Codec] = {}
 """Codecs for every class below a base."""

@@ -46,9 +46,12 @@ class Reader(Protocol):
 def stored_of(document: Document, binding: Binding) -> list[int]:
     """Every stored tensor that a binding will read, once each."""
     rows = [row for found in binding.modules.values() for row in found.given.values()]
+    beside = [value for found in binding.modules.values() for value in found.extra.values()]
     for optimizer in binding.optimizers.values():
-        for value in optimizer.state.values():
-            rows += document.reachable(value)[1]
+        beside += optimizer.state.values()
+        beside += [value for taken in optimizer.groups if taken for value in taken.values()]
+    for value in beside:
+        rows += document.reachable(value)[1]
     return list(dict.fromkeys(document.tensors.stored[row] for row in rows))
 
 
@@ -119,8 +122,9 @@ class _Fill:
 
     def module(self, label: str, found: Match, binding: Binding) -> Callable[[], None]:
         if intervenes(found.module):
-            made = self._made(found.given)
-            return lambda: self._by_its_own(found, made)
+            state: dict[str, Any] = dict(self._made(found.given))
+            state |= {name: self._built(value) for name, value in found.extra.items()}
+            return lambda: self._by_its_own(found, state)
         if self.replace:
             made = self._made(found.rows)
             rows = {found.rows[name]: tensor for name, tensor in made.items()}
@@ -158,10 +162,7 @@ class _Fill:
             for name in copy_batch(batch, memory):
                 self.overwritten.extend(names.pop(memory_of(targets[name]), ()))
 
-    def _by_its_own(self, found: Match, made: dict[str, torch.Tensor]) -> None:
-        state: dict[str, Any] = dict(made)
-        state.update({name: self._built(value) for name, value in found.extra.items()})
-
+    def _by_its_own(self, found: Match, state: dict[str, Any]) -> None:
         def accept(keys: Any) -> None:
             lost = {"missing": list(keys.missing_keys), "unexpected": list(keys.unexpected_keys)}
             problems = [f"{kind} {names}" for kind, names in lost.items() if names and kind not in self.allowed]

@@ -72,6 +72,8 @@ def optimizer_rows(document: Document, positions: Iterable[int]) -> OptimizerRow
         optimizer = document.typed(value, "optimizer")
         parts = optimizer.fields if optimizer else items_of(document, value) or {}
         groups = document.node(parts.get("param_groups"))
+        for held in (parts.get("defaults"), *(groups.items if isinstance(groups, Seq) else ())):
+            state_rows.update(v.index for v in document.entries(held).values() if isinstance(v, TensorRef))
         on_device = isinstance(groups, Seq) and any(
             entries.get("capturable") or entries.get("fused") for entries in map(document.entries, groups.items)
         )

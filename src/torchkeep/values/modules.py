@@ -68,9 +68,12 @@ def _state(module: torch.nn.Module, context: Context) -> dict[str, Any]:
     if own is None or own is getattr(object, "__getstate__", None):
         return vars(module)
     state = context.ask(module, module.__getstate__)
-    if not isinstance(state, dict) or not state.keys() >= {"_parameters", "_buffers", "_modules", "training"}:
+    if not isinstance(state, dict) or not state.keys() >= _STATE:
         raise context.unsaveable(module, "has a __getstate__ that does not give a module's state")
     return state
+
+
+_STATE = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training"})
 
 
 def _class(module: torch.nn.Module, context: Context) -> str:

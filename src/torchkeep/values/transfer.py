@@ -158,7 +158,7 @@ def load_by_its_own(
     homes = [home for child in module.modules() for home in (child._parameters, child._buffers)]
     before: list[tuple[dict[str, Any], dict[str, Any]]] = [(home, dict(home)) for home in homes]
     values = [
-        (tensor, tensor._version, tensor.detach().clone())
+        (tensor, tensor.detach().clone())
         for tensor in {id(t): t for _, held in before for t in held.values() if t is not None}.values()
         if tensor.device.type != "meta"
     ]
@@ -168,8 +168,8 @@ def load_by_its_own(
         for home, held in before:
             home.clear()
             home.update(held)
-        with torch.no_grad():
-            for tensor, version, value in values:
-                if tensor._version != version:
+        for tensor, value in values:
+            if bytes(buffer_of(tensor.detach())) != bytes(buffer_of(value)):
+                with torch.inference_mode(tensor.is_inference()), torch.no_grad():
                     tensor.copy_(value)
         raise
