@@ -210,6 +210,7 @@ def count_elements(document: Document) -> int:
 def tree_lines(document: Document) -> Iterator[str]:
     """One line a value, indented by depth; what was shown before is referred to by its place."""
     places: dict[int, str] = {}
+    tensors: dict[int, str] = {}
     levels: list[Iterator[tuple[str, str, Value]]] = [iter([("", "", document.root)])]
     above = [""]
     while levels:
@@ -220,7 +221,11 @@ def tree_lines(document: Document) -> Iterator[str]:
             continue
         label, step, value = row
         prefix = "  " * (len(levels) - 1) + (f"{label}: " if label else "")
-        if not isinstance(value, Ref):
+        if isinstance(value, TensorRef) and value.index in tensors:
+            yield f"{prefix}tied to {tensors[value.index]}"
+        elif not isinstance(value, Ref):
+            if isinstance(value, TensorRef):
+                tensors[value.index] = above[-1] + step
             yield prefix + _leaf(document, value)
         elif value.index in places:
             yield f"{prefix}same as {places[value.index] or 'the root'}"

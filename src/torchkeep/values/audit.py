@@ -98,7 +98,8 @@ def audit(
     refused = [found for found in closed.values() if found.role != "object"]
     result.stood_in = bool(refused)
     if refused and not skeleton:
-        raise TrustError(_trust_message(path, refused), names=tuple(sorted({found.name for found in refused})))
+        objects = [found for found in closed.values() if found.role == "object"]
+        raise TrustError(_trust_message(path, refused, objects), names=tuple(sorted({found.name for found in refused})))
     for i, node in nodes:
         if isinstance(node, Opaque):
             raise LoadError(f"{path}: node {i} is {node.what}, which can be shown but not built. Nothing was loaded.")
@@ -280,18 +281,22 @@ def _names(document: Document, node: Typed) -> frozenset[str]:
 # --- what people read -------------------------------------------------------------------------------
 
 
-def _trust_message(path: str, refused: list[Closed]) -> str:
+def _trust_message(path: str, refused: list[Closed], objects: list[Closed]) -> str:
     lines = [f"{path}: {len(refused)} of the names that the file needs did not open. Nothing was loaded."]
     shown = [(brief_text(closed.name), closed) for closed in refused[:_MAX_LINES]]
     width = max(len(name) for name, _ in shown)
-    lines += [f"  {name:{width}s}  {closed.role}: {brief_text(closed.reason)}" for name, closed in shown]
+    lines += [f"  {name:{width}s}  ({closed.role}) {brief_text(closed.reason)}" for name, closed in shown]
     if len(refused) > _MAX_LINES:
         lines.append(f"  ... and {len(refused) - _MAX_LINES} more: torchkeep.inspect({path!r}).needs has all")
+    for closed in objects[:_MAX_LINES]:
+        name = brief_text(closed.name)
+        lines.append(f"  {name:{width}s}  (object) {brief_text(closed.reason)}; without it, an inert Record")
     lines.append("Routes to this file:")
     given = [closed for closed in refused if closed.way != "none"]
     if len(given) == len(refused):
         if packages := _importable(refused):
             lines.append(f"  structure, classes where they were  torchkeep.load({path!r}, trust={packages!r})")
+        given += objects
         pairs = ", ".join(f"{c.name!r}: {last_name(c.name)}" for c in given[:_SHOWN])
         more = f", ...}}  # and {len(given) - _SHOWN} more" if len(given) > _SHOWN else "}"
         lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, classes={{{pairs}{more})")
@@ -303,7 +308,7 @@ def _trust_message(path: str, refused: list[Closed]) -> str:
 _MAX_LINES = 30
 """Names that a message lists."""
 
-_SHOWN = 4
+_SHOWN = 8
 """Classes that a call is spelled out for; a person writes the rest by that pattern."""
 
 
@@ -319,7 +324,7 @@ def _record_finding(closed: Closed) -> Finding:
         "record",
         "warning",
         "",
-        f"objects of {closed.name} came back as inert Records: it {closed.reason}.",
+        f"objects of {closed.name} came back as inert Records ({closed.reason}).",
         f"To have them back as they were, pass {closed.mend()}.",
     )
 

@@ -88,7 +88,10 @@ def _bind_dict(
     for label, part in target.items():
         if not isinstance(part, torch.nn.Module | torch.optim.Optimizer):
             kind = type(part).__name__
-            raise TypeError(f"load_into takes modules and optimizers; the target's {label!r} is of type {kind}")
+            raise TypeError(
+                f"load_into takes modules and optimizers; the target's {label!r} is of type {kind}. "
+                f"Other parts come from torchkeep.load(path, key={label!r})"
+            )
     entries = items_of(document, start) or {}
     if absent := [label for label in target if label not in entries]:
         there = ", ".join(repr(key) for key in entries) or "no parts"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import enum
 import functools
 import struct
 import sys
@@ -30,6 +31,7 @@ from .encode import (
     typed,
 )
 from .registry import class_name, registration
+from .standins import Record, Skeleton
 from .trust import is_plain_class
 
 
@@ -201,10 +203,12 @@ def _registered(obj: Any, context: Context) -> Parts:
 def _plain_object(obj: Any, context: Context) -> Parts:
     """An object of a class of the program that is a `__dict__` and nothing more, such as a config."""
     cls = type(obj)
-    if cls.__module__.partition(".")[0] in sys.stdlib_module_names and cls.__module__ != "__main__":
-        raise context.unsaveable(obj, "has no codec")
-    if torch_table.is_torch(class_name(cls)):
-        raise context.unsaveable(obj, "has no codec")
+    top = cls.__module__.partition(".")[0]
+    if isinstance(obj, enum.Enum):
+        way_out = f"torchkeep.register({cls.__name__}, encode=lambda one: one.value, decode={cls.__name__})"
+        raise context.unsaveable(obj, "is an Enum, which this release does not save", way_out=f"Teach it: {way_out}.")
+    if torch_table.is_torch(class_name(cls)) or (top in sys.stdlib_module_names and top != "__main__"):
+        raise context.unsaveable(obj, "is of a type that this release does not save")
     if not is_plain_class(cls):
         raise context.unsaveable(obj, "is not made of a __dict__ alone")
     if custom := [
@@ -219,12 +223,21 @@ def _plain_object(obj: Any, context: Context) -> Parts:
     return typed("object", {"class": context.remember(cls), "attributes": Hidden(state)})
 
 
+def _stand_in(obj: Record | Skeleton, context: Context) -> Parts:
+    """What stands in for an object is not saved in its place: the file would forget what it was."""
+    name = vars(obj)["(class)"]
+    way_out = f"Load it again with classes={{{name!r}: ...}} and save that."
+    raise context.unsaveable(obj, f"stands in for {name}, which did not open when it was loaded", way_out=way_out)
+
+
 def _overrides(cls: type, name: str) -> bool:
     return getattr(cls, name, None) is not getattr(object, name, None)
 
 
 codecs.update(
     {
+        Record: _stand_in,
+        Skeleton: _stand_in,
         dict: _dict,
         Named: _named,
         Hidden: _named,

@@ -354,6 +354,8 @@ def _way_out(obj: Any) -> str:
     if isinstance(obj, torch.nn.Module):
         inner = next((name for name in ("_orig_mod", "module") if name in obj._modules), None)
         return f"Save the module inside it: its .{inner}." if inner else "Save its state_dict() instead."
+    if callable(getattr(type(obj), "state_dict", None)):
+        return "Save its state_dict() instead."
     if isinstance(obj, _CALLABLES):
         return "Use a function that a module defines by name, or an nn.Module."
     return f"Remove it, or teach torchkeep its class: torchkeep.register({type(obj).__name__}, encode=..., decode=...)."

@@ -101,7 +101,7 @@ class Resolver:
         if role == "custom":
             return self._unregistered(name)
         if not self._may_be_imported:
-            return Closed(name, role, "is not used for a skeleton")
+            return Closed(name, role, "a skeleton uses no class of the program")
         return self._imported(name, role, holders)
 
     def _given(self, name: str, lasts: Mapping[str, int]) -> list[Any]:
@@ -127,7 +127,7 @@ class Resolver:
             return Closed(name, role, f"cannot be imported: {type(error).__name__}: {error}", "moved")
         found = _member(module, qualname)
         if found is None:
-            return Closed(name, role, f"is not in {module_name}", "moved")
+            return Closed(name, role, f"{module_name} has no such name now", "moved")
         if getattr(found, "__module__", None) != module_name:
             return Closed(name, role, f"is only re-exported by {module_name}")
         return Opened(found, "named")
@@ -143,7 +143,7 @@ class Resolver:
         if role not in ("module", "object"):
             return Closed(name, role, f"a {role} opens only when the caller names it")
         if not isinstance(found, type) or class_name(found) != name:
-            return Closed(name, role, "is imported, but is no class defined there")
+            return Closed(name, role, f"{module_name} defines no class of that name")
         if role == "module" and issubclass(found, torch.nn.Module):
             if "__del__" in _members(found):
                 return Closed(name, role, "has a finalizer")
