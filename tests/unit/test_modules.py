@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import re
 from collections import OrderedDict
@@ -821,3 +822,23 @@ def test_an_optimizer_of_the_project_is_named(keep: Keep) -> None:
     assert type(loaded["optimizer"]) is Ours
     assert loaded["optimizer"].note == {"mine": 1}
     assert loaded["optimizer"].param_groups[0]["params"][0] is loaded["model"].weight
+
+
+def test_what_stands_in_for_an_object_is_not_saved_in_its_place(tmp_path: Path) -> None:
+    """A Record or a Skeleton forgets nothing by being loaded; it would by being saved."""
+    path = tmp_path / "net.safetensors"
+    torchkeep.save(nn.Sequential(nn.Linear(1, 1)), path)
+    skeleton = torchkeep.Skeleton.__new__(torchkeep.Skeleton)
+    vars(skeleton).update(vars(nn.Module()) | {"(class)": "old.nets:Net"})
+    for stand_in in (torchkeep.Record("old.nets:Config", {"a": 1}), skeleton):
+        with pytest.raises(torchkeep.UnsaveableError, match=r"obj\['x'\] .*stands in for old\.nets:.*classes="):
+            torchkeep.save({"x": stand_in}, path)
+    assert isinstance(torchkeep.load(path), nn.Sequential)
+
+
+def test_an_enum_is_refused_with_the_line_that_teaches_it(tmp_path: Path) -> None:
+    class Act(enum.Enum):
+        RELU = "relu"
+
+    with pytest.raises(torchkeep.UnsaveableError, match=r"is an Enum.*register\(Act, encode=lambda one: one\.value"):
+        torchkeep.save({"act": Act.RELU}, tmp_path / "x.safetensors")
