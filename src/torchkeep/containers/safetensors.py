@@ -108,6 +108,9 @@ def parse(raw: bytes, *, file_nbytes: int, limits: Limits) -> Header:
     if len(entries) > limits.tensors:
         raise LimitError(f"{len(entries)} tensors; the limit is {limits.tensors}")
 
+    if (longest := max(map(len, entries), default=0)) > limits.name_nbytes:
+        raise LimitError(f"a tensor's name of {longest} characters; the limit is {limits.name_nbytes} bytes")
+
     start = len(raw)
     dtypes: list[str] = []
     shapes: list[Shape] = []
@@ -117,12 +120,10 @@ def parse(raw: bytes, *, file_nbytes: int, limits: Limits) -> Header:
         dtype, shape, offsets = entry.dtype, entry.shape, entry.data_offsets
         if dtype is None or shape is None or offsets is None:
             raise FormatError(f"{name!r} is no tensor: dtype, shape or data_offsets is missing", clause="H-3")
-        if max(shape, default=0) > limits.numel or len(shape) > limits.rank:
-            raise LimitError(f"a tensor of {len(shape)} dimensions, the largest of {max(shape)}")
-        if len(name) > limits.name_nbytes:
-            raise LimitError(f"a tensor's name of {len(name)} characters; the limit is {limits.name_nbytes} bytes")
         geometry = geometries.get((dtype, shape))
         if geometry is None:
+            if max(shape, default=0) > limits.numel or len(shape) > limits.rank:
+                raise LimitError(f"a tensor of {len(shape)} dimensions, the largest of {max(shape)}")
             geometry = geometries[dtype, shape] = _geometry(dtype, shape, limits)
         begin, end = offsets
         if end - begin != geometry[2]:

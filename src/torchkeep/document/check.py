@@ -325,7 +325,8 @@ class _Nodes:
             if type(key) is Ref and self.keys.weights.get(key.index, MAX_KEY_WEIGHT + 1) > MAX_KEY_WEIGHT:
                 raise FormatError("a key that can change, or is too large", clause="V-2")
         plain = [key for key in keys if type(key) is not Ref]
-        hashes = {self.keys.hashes[key.index] if type(key) is Ref else hash(key) for key in keys}
+        hashes = set(map(hash, plain))
+        hashes.update(self.keys.hashes[key.index] for key in keys if type(key) is Ref)
         if len(keys) - len(hashes) > _MAX_COLLISIONS:
             raise LimitError(f"more than {_MAX_COLLISIONS} keys of a map have equal hashes")
         if len(set(plain)) != len(plain):
