@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
@@ -842,3 +843,20 @@ def test_an_enum_is_refused_with_the_line_that_teaches_it(tmp_path: Path) -> Non
 
     with pytest.raises(torchkeep.UnsaveableError, match=r"is an Enum.*register\(Act, encode=lambda one: one\.value"):
         torchkeep.save({"act": Act.RELU}, tmp_path / "x.safetensors")
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="counts the calls of preadv")
+def test_key_reads_the_bytes_of_its_part_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    torchkeep.save({"big": torch.zeros(1_000_000), "model": nn.Linear(2, 2)}, path)
+    monkeypatch.setattr("torchkeep.storage.source._HAVE_PREADV", True)
+    moved = []
+    preadv = os.preadv
+
+    def counted(descriptor: int, buffers: Any, offset: int) -> int:
+        moved.append(preadv(descriptor, buffers, offset))
+        return moved[-1]
+
+    monkeypatch.setattr(os, "preadv", counted)
+    assert isinstance(torchkeep.load(path, key="model"), nn.Linear)
+    assert 0 < sum(moved) < 20_000
