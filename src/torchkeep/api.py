@@ -9,12 +9,13 @@ Everything that needs torch is imported inside a verb, so that `inspect` never i
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
 
 from . import containers, document, storage
 from .errors import DestinationError, FormatError, LoadError, SaveError, TorchkeepWarning, printable
@@ -311,7 +312,7 @@ def _load_report(binding: values.Binding, path: str, noticed: Sequence[document.
         for code, number, whose, what in losses
         if number and (was := "was" if number == 1 else "were")
     ]
-    return dataclasses.replace(report, findings=(*findings, *noticed))
+    return msgspec.structs.replace(report, findings=(*findings, *noticed))
 
 
 def _check_saved(encoded: document.Document) -> None:

@@ -6,11 +6,10 @@ any model that people train today; a service that opens strangers' files may wan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Upper bounds, each inclusive."""
 
     header_nbytes: int = 100_000_000

@@ -27,7 +27,7 @@ class Case:
         check: problems of an object that came back.
         checked: the verbs whose objects are checked.
         poke: whether the object is shown, compared, copied, pickled and called afterwards.
-        seconds: most time that a verb may take.
+        seconds: most processor time that a verb may take on a fast machine; without bounds it takes minutes.
         mib: most memory that a verb may take.
         may_ring: code of the victim that may run when the object is touched; none may while it is loaded.
     """

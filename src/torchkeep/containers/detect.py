@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..document import Document
 from ..errors import FormatError, OtherFormatError
@@ -12,8 +12,7 @@ from . import native, plain, safetensors
 from .placement import Placement
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(msgspec.Struct, frozen=True):
     """What was read of a file: its kind, its meaning, and where its bytes lie."""
 
     kind: str

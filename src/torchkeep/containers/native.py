@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 from xxhash import xxh3_64
@@ -41,8 +40,7 @@ def is_native(raw: bytes) -> bool:
 # --- writing ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """Where everything of a Document will lie, before any I/O.
 
     Attributes:
@@ -166,11 +164,12 @@ def _check_order(document: Document, header: safetensors.Header) -> None:
         if header.spans[i].offset != cursor:
             raise FormatError("the tensors' bytes are not in canonical order", clause="N-6")
         cursor += header.spans[i].nbytes
-    for i, (dtype, shape) in enumerate(zip(table.dtypes, table.shapes, strict=True)):
-        if dtype is not header.shown.dtypes[i] or shape is not header.shown.shapes[i]:
-            entry = header.entries[table.names[i]]
-            if safetensors.shown_as(dtype, shape) != (entry.dtype, entry.shape):
-                raise FormatError(f"{table.names[i]!r} is not listed as {dtype} {list(shape)}", clause="N-7")
+    if table.dtypes == header.shown.dtypes and table.shapes == header.shown.shapes:
+        return
+    for name, dtype, shape in zip(table.names, table.dtypes, table.shapes, strict=True):
+        entry = header.entries[name]
+        if safetensors.shown_as(dtype, shape) != (entry.dtype, entry.shape):
+            raise FormatError(f"{name!r} is not listed as {dtype} {list(shape)}", clause="N-7")
 
 
 def _digests(text: str, count: int) -> list[int]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from ..storage import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(msgspec.Struct, frozen=True):
     """For each stored tensor its span in the file, and its XXH3-64 digest where the file has one."""
 
     spans: list[Span]

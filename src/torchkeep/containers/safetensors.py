@@ -8,10 +8,8 @@ metadata; `containers.native` adds that. Clauses are those of ``spec/format.md``
 from __future__ import annotations
 
 import math
-import operator
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -26,7 +24,7 @@ DTYPES: dict[str, str] = {name: torch_name for torch_name, name in SAFETENSORS_N
 """safetensors' names of element types -> torch's. F4 counts elements of 4 bits, torch pairs of them."""
 
 
-class Entry(msgspec.Struct):
+class Entry(msgspec.Struct, gc=False):
     """One tensor of a header. All optional, since `__metadata__` passes through the same decoder."""
 
     dtype: str | None = None
@@ -44,8 +42,7 @@ _any_entries = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _metadata = msgspec.json.Decoder(_Metadata)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """A header that holds: every tensor has its bytes, and every byte its tensor.
 
     Attributes:
@@ -115,6 +112,7 @@ def parse(raw: bytes, *, file_nbytes: int, limits: Limits) -> Header:
     dtypes: list[str] = []
     shapes: list[Shape] = []
     spans: list[Span] = []
+    cursor, in_order = start, True
     geometries: dict[tuple[str, Shape], tuple[str, Shape, int]] = {}
     for name, entry in entries.items():
         dtype, shape, offsets = entry.dtype, entry.shape, entry.data_offsets
@@ -132,13 +130,12 @@ def parse(raw: bytes, *, file_nbytes: int, limits: Limits) -> Header:
             )
         dtypes.append(geometry[0])
         shapes.append(geometry[1])
-        spans.append(Span(start + begin, end - begin))
-
-    cursor = start
-    for span, name in _in_file_order(spans, entries):
-        if span.offset != cursor:
-            raise FormatError(f"the bytes of {name!r} leave a gap or overlap", clause="H-5")
+        span = Span(start + begin, end - begin)
+        spans.append(span)
+        in_order = in_order and span.offset == cursor
         cursor += span.nbytes
+    if not in_order:
+        _check_gaps(start, spans, entries)
     if cursor != file_nbytes:
         raise FormatError(
             f"tensors end at byte {cursor} and the file at byte {file_nbytes}: it was cut short or added to. "
@@ -160,12 +157,12 @@ def _decode_entries(text: memoryview) -> dict[str, Entry]:
     return entries
 
 
-def _in_file_order(spans: list[Span], names: Iterable[str]) -> Iterable[tuple[Span, str]]:
-    """Spans with their names as their bytes follow each other; most headers list them so."""
-    pairs = zip(spans, names, strict=True)
-    if all(map(operator.eq, (span.end for span in spans), (span.offset for span in spans[1:]))):
-        return pairs
-    return sorted(pairs, key=lambda pair: (pair[0].offset, pair[0].nbytes))
+def _check_gaps(start: int, spans: list[Span], names: Iterable[str]) -> None:
+    """H-5 of tensors that are not listed in the order of their bytes."""
+    for span, name in sorted(zip(spans, names, strict=True), key=lambda pair: (pair[0].offset, pair[0].nbytes)):
+        if span.offset != start:
+            raise FormatError(f"the bytes of {name!r} leave a gap or overlap", clause="H-5")
+        start += span.nbytes
 
 
 def _geometry(dtype: str, shape: Shape, limits: Limits) -> tuple[str, Shape, int]:

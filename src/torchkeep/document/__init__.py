@@ -8,14 +8,14 @@ from .canonical import Shown as Shown
 from .canonical import decode as decode
 from .canonical import encode as encode
 from .check import check as check
-from .check import extent as extent
-from .check import is_dense as is_dense
-from .check import row_major as row_major
 from .collector import collector_paused as collector_paused
 from .dtypes import ITEMSIZE as ITEMSIZE
 from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME
 from .find import find as find
 from .findings import Finding as Finding
+from .geometry import extent as extent
+from .geometry import is_dense as is_dense
+from .geometry import row_major as row_major
 from .kinds import KINDS as KINDS
 from .kinds import MAX_KEY_WEIGHT as MAX_KEY_WEIGHT
 from .kinds import MODULE_INTERNALS as MODULE_INTERNALS

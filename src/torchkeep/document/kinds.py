@@ -7,8 +7,9 @@ torchkeep is needed. Optional fields are absent rather than empty.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from .model import Document
 from .nodes import Map, Ref, Seq, TensorRef, Typed, Value
@@ -78,9 +79,13 @@ def _named(test: Callable[[Document, Value], bool]) -> Test:
 
     def names(document: Document, value: Value) -> bool:
         node = document.node(value)
-        if not isinstance(node, Map) or not _TEXTS.issuperset(map(type, node.keys)):
+        if type(node) is not Map or not _TEXTS.issuperset(map(type, node.keys)):
             return False
-        return all(item is None or test(document, item) for item in node.values)
+        if test is not _anything:
+            for item in node.values:
+                if item is not None and not test(document, item):
+                    return False
+        return True
 
     return names
 
@@ -89,8 +94,7 @@ def _module(document: Document, value: Value) -> bool:
     return document.typed(value, "module") is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """A kind's version, its fields, and the fields that may be absent."""
 
     version: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -29,8 +28,7 @@ class ClassInfo(msgspec.Struct, frozen=True):
     package: str | None = None
 
 
-@dataclass(slots=True)
-class Document:
+class Document(msgspec.Struct):
     """Meaning only: no torch, no I/O, no addresses.
 
     Attributes:
@@ -43,11 +41,11 @@ class Document:
     """
 
     root: Value = None
-    nodes: list[Node] = field(default_factory=list)
-    tensors: TensorTable = field(default_factory=TensorTable)
-    classes: dict[str, ClassInfo] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    nodes: list[Node] = []
+    tensors: TensorTable = msgspec.field(default_factory=TensorTable)
+    classes: dict[str, ClassInfo] = {}
+    environment: dict[str, str] = {}
+    findings: list[Finding] = []
 
     def node(self, value: Value) -> Node | None:
         """The node that `value` refers to, or None for a scalar or a tensor."""

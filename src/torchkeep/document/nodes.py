@@ -79,10 +79,12 @@ _REFERENCES = frozenset({TensorRef, Ref})
 def children(node: Node) -> list[TensorRef | Ref]:
     """Every tensor and node that `node` refers to, keys of a map included, in order."""
     values: Iterable[Value]
-    if isinstance(node, Seq):
+    if isinstance(node, Map):
+        values = node.values
+        if not _REFERENCES.isdisjoint(map(type, node.keys)):
+            values = chain.from_iterable(zip(node.keys, node.values, strict=True))
+    elif isinstance(node, Seq):
         values = node.items
-    elif isinstance(node, Map):
-        values = chain.from_iterable(zip(node.keys, node.values, strict=True))
     else:
         values = node.fields.values()
     return [value for value in values if type(value) in _REFERENCES]  # type: ignore[misc]

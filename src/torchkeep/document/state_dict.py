@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..errors import LimitError
 from .model import Document
@@ -12,8 +13,7 @@ from .nodes import Map, Ref, TensorRef, Typed, Value
 EXTRA_STATE = "_extra_state"
 
 
-@dataclass(slots=True)
-class StateDict:
+class StateDict(msgspec.Struct):
     """Weights by name, in state_dict order.
 
     Attributes:
@@ -21,8 +21,8 @@ class StateDict:
         extra: for each name that ends in ``_extra_state``, its value.
     """
 
-    rows: dict[str, int] = field(default_factory=dict)
-    extra: dict[str, Value] = field(default_factory=dict)
+    rows: dict[str, int] = {}
+    extra: dict[str, Value] = {}
 
 
 def items_of(document: Document, value: Value) -> dict[Value, Value] | None:

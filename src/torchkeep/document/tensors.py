@@ -8,7 +8,6 @@ tensor is all of its stored tensor, so only the exceptions carry a `View`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -42,8 +41,7 @@ class View(msgspec.Struct, frozen=True, gc=False):
     offset: int
 
 
-@dataclass(slots=True)
-class TensorTable:
+class TensorTable(msgspec.Struct):
     """Stored tensors (`names`, `dtypes`, `shapes`, `strides`) and the tensors that view them.
 
     Attributes:
@@ -59,15 +57,15 @@ class TensorTable:
         attributes: Python attributes set on a tensor, as a Value that refers to a Map. Sparse.
     """
 
-    names: list[str] = field(default_factory=list)
-    dtypes: list[str] = field(default_factory=list)
-    shapes: list[Shape] = field(default_factory=list)
-    strides: dict[int, Shape] = field(default_factory=dict)
-    stored: list[int] = field(default_factory=list)
-    flags: list[int] = field(default_factory=list)
-    views: dict[int, View] = field(default_factory=dict)
-    lazy: dict[int, int] = field(default_factory=dict)
-    attributes: dict[int, Value] = field(default_factory=dict)
+    names: list[str] = []
+    dtypes: list[str] = []
+    shapes: list[Shape] = []
+    strides: dict[int, Shape] = {}
+    stored: list[int] = []
+    flags: list[int] = []
+    views: dict[int, View] = {}
+    lazy: dict[int, int] = {}
+    attributes: dict[int, Value] = {}
 
     def __len__(self) -> int:
         return len(self.stored)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
+
+import msgspec
 
 from ..document import (
     PARAMETER,
@@ -31,8 +32,7 @@ _MAX_DEPTH = 100
 """Deepest level that a tree shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileReport:
+class FileReport(msgspec.Struct, frozen=True):
     """What a file holds, without loading it.
 
     Attributes:
@@ -54,7 +54,7 @@ class FileReport:
     needs: tuple[Need, ...]
     routes: tuple[Route, ...]
     findings: tuple[Finding, ...]
-    _document: Document = field(repr=False)
+    _document: Document
 
     @property
     def tensors(self) -> list[TensorInfo]:
@@ -129,6 +129,9 @@ class FileReport:
 
     def __str__(self) -> str:
         return self.text()
+
+    def __repr__(self) -> str:
+        return f"FileReport(path={self.path!r}, kind={self.kind!r}, nbytes={self.nbytes})"
 
 
 def describe(document: Document, *, path: str, kind: str, nbytes: int, metadata: dict[str, str]) -> FileReport:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from ..document import Finding
 
 
-@dataclass(frozen=True, slots=True)
-class SaveReport:
+class SaveReport(msgspec.Struct, frozen=True):
     """What `save` wrote.
 
     Attributes:
@@ -27,8 +27,7 @@ class SaveReport:
         return "\n".join(lines + [f"  {finding.severity}: {finding}" for finding in self.findings])
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectReport:
+class ObjectReport(msgspec.Struct, frozen=True):
     """How an object came back; `report_of(obj)` gives it.
 
     Attributes:
@@ -60,8 +59,7 @@ class ObjectReport:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadReport:
+class LoadReport(msgspec.Struct, frozen=True):
     """What `load_into` did. Unpacks like torch's ``(missing_keys, unexpected_keys)``.
 
     Attributes:
@@ -81,14 +79,14 @@ class LoadReport:
 
     path: str
     part: str = ""
-    missing_keys: list[str] = field(default_factory=list)
-    unexpected_keys: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, str, str]] = field(default_factory=list)
-    renamed: dict[str, str] = field(default_factory=dict)
-    cast: list[tuple[str, str, str]] = field(default_factory=list)
+    missing_keys: list[str] = []
+    unexpected_keys: list[str] = []
+    mismatched: list[tuple[str, str, str]] = []
+    renamed: dict[str, str] = {}
+    cast: list[tuple[str, str, str]] = []
     matched: int = 0
     total: int = 0
-    optimizers: dict[str, str] = field(default_factory=dict)
+    optimizers: dict[str, str] = {}
     findings: tuple[Finding, ...] = ()
 
     def __iter__(self) -> Iterator[list[str]]:
@@ -116,8 +114,7 @@ class LoadReport:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(msgspec.Struct, frozen=True):
     """A class or function that a file names.
 
     Attributes:
@@ -131,8 +128,7 @@ class Need:
     package: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """One way to load a file.
 
     Attributes:
@@ -148,8 +144,7 @@ class Route:
     call: str
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(msgspec.Struct, frozen=True):
     """A stored tensor: name, dtype, shape and size in bytes."""
 
     name: str
