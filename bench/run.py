@@ -204,7 +204,9 @@ CONTESTS: dict[str, Callable[[Path], Contest]] = {
 
 def python(*arguments: str) -> str:
     command = [sys.executable, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    environment = os.environ.copy()
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed: compiled once, not in every run
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
 
 def turns(name: str, folder: Path, *, rounds: int = 0, way: str = "") -> dict[str, Any]:

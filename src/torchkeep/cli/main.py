@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -32,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         report = inspect(options.file)
         if options.json:
+            import json
+
             text = json.dumps(report.to_dict(), indent=2)
         else:
             text = report.text(limit=None if options.all else _LINES)

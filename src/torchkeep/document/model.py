@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -56,14 +56,22 @@ class Document(msgspec.Struct):
         node = self.node(value)
         return node if isinstance(node, Typed) and node.kind == kind else None
 
+    def pairs(self, value: Value) -> Iterable[tuple[Value, Value]]:
+        """Keys and values of the map that `value` refers to, in order; nothing for None, the absent field."""
+        node = self.node(value)
+        return zip(node.keys, node.values, strict=True) if isinstance(node, Map) else ()
+
+    def named_pairs(self, value: Value) -> Iterable[tuple[str, Value]]:
+        """The same of a map whose keys are names, as a checked Document has it."""
+        return self.pairs(value)  # type: ignore[return-value]
+
     def entries(self, value: Value) -> dict[Value, Value]:
         """Entries of the map that `value` refers to, in order; {} for None, the absent field."""
-        node = self.node(value)
-        return dict(zip(node.keys, node.values, strict=True)) if isinstance(node, Map) else {}
+        return dict(self.pairs(value))
 
     def named(self, value: Value) -> dict[str, Value]:
-        """Entries of a map whose keys are names, as a checked Document has it; {} for None, the absent field."""
-        return {name: item for name, item in self.entries(value).items() if isinstance(name, str)}
+        """Entries of a map whose keys are names; {} for None, the absent field."""
+        return dict(self.named_pairs(value))
 
     def texts(self, value: Value) -> tuple[str, ...]:
         """The strings of the sequence that `value` refers to; () for None, the absent field."""

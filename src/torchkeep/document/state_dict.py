@@ -37,19 +37,17 @@ def state_dict_of(document: Document, value: Value) -> StateDict | None:
     module = document.typed(value, "module")
     if module is not None:
         return _of_module(document, module)
-    items = items_of(document, value)
-    if not items or not all(isinstance(key, str) for key in items):
-        return None
     found = StateDict()
-    for key, item in items.items():
-        assert isinstance(key, str)
+    for key, item in (items_of(document, value) or {}).items():
+        if not isinstance(key, str):
+            return None
         if isinstance(item, TensorRef):
             found.rows[key] = item.index
         elif key.rpartition(".")[2] == EXTRA_STATE:
             found.extra[key] = item
         else:
             return None
-    return found
+    return found if found.rows or found.extra else None
 
 
 _MAX_MODULES = 200_000
@@ -68,15 +66,17 @@ def _of_module(document: Document, root: Typed) -> StateDict:
         seen += 1
         if seen > _MAX_MODULES or depth > _MAX_DEPTH:
             raise LimitError(f"a module tree of more than {_MAX_MODULES} names or {_MAX_DEPTH} levels")
-        hidden = document.texts(module.fields.get("non_persistent"))
-        for field_name in ("parameters", "buffers"):
-            for name, value in document.named(module.fields.get(field_name)).items():
-                if isinstance(value, TensorRef) and not (field_name == "buffers" and name in hidden):
-                    found.rows[f"{prefix}{name}"] = value.index
-        if "extra_state" in module.fields:
-            found.extra[f"{prefix}{EXTRA_STATE}"] = module.fields["extra_state"]
-        children = document.named(module.fields.get("modules"))
-        for name, value in reversed(children.items()):
+        fields = module.fields
+        hidden = document.texts(fields.get("non_persistent"))
+        for name, value in document.named_pairs(fields.get("parameters")):
+            if isinstance(value, TensorRef):
+                found.rows[f"{prefix}{name}"] = value.index
+        for name, value in document.named_pairs(fields.get("buffers")):
+            if isinstance(value, TensorRef) and name not in hidden:
+                found.rows[f"{prefix}{name}"] = value.index
+        if "extra_state" in fields:
+            found.extra[f"{prefix}{EXTRA_STATE}"] = fields["extra_state"]
+        for name, value in reversed(list(document.named_pairs(fields.get("modules")))):
             if (child := document.typed(value, "module")) is not None:
                 stack.append((f"{prefix}{name}.", child, depth + 1))
     return found
