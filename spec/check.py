@@ -13,17 +13,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import calendar
+import datetime
+import decimal
 import hashlib
 import itertools
 import json
+import keyword
 import math
 import re
 import struct
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from fractions import Fraction
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any
 
 MAX_HEADER = 100_000_000
@@ -32,6 +38,7 @@ MAX_NODES = 5_000_000
 MAX_RANK = 64
 MAX_NUMEL = 2**48
 MAX_INT_NBYTES = 65_536
+MAX_FRACTION_NBITS = 16_384
 MAX_EQUAL_HASHES = 64
 MAX_NAME = 4096
 MAX_INDEX = 2**62
@@ -500,6 +507,13 @@ class Document:
         view = self.views.get(tensor)
         return view.dtype if view else self.dtypes[self.stored[tensor]]
 
+    def geometry(self, tensor: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """Shape, strides and offset of a tensor."""
+        if view := self.views.get(tensor):
+            return view.shape, view.strides, view.offset
+        row = self.stored[tensor]
+        return self.shapes[row], self.strides.get(row, _row_major(self.shapes[row])), 0
+
     def node(self, value: Any) -> Node | None:
         """The node that a value refers to."""
         return self.nodes[value.index] if isinstance(value, R) else None
@@ -880,11 +894,6 @@ def _tensor_field(document: Document, value: Any) -> bool:
     return isinstance(value, T)
 
 
-def _callable_field(document: Document, value: Any) -> bool:
-    node = document.node(value)
-    return node is not None and node.tag == "typed" and node.kind in CALLABLES
-
-
 def _map_field(document: Document, value: Any) -> bool:
     node = document.node(value)
     return node is not None and node.tag == "map"
@@ -908,12 +917,27 @@ def _sizes_field(document: Document, value: Any) -> bool:
     return _tuple_field(document, value) and all(map(is_int, document.nodes[value.index].values))
 
 
-def _module_field(document: Document, value: Any) -> bool:
-    node = document.node(value)
-    return node is not None and node.tag == "typed" and node.kind == "module"
+def _integer_field(document: Document, value: Any) -> bool:
+    return is_int(value)
+
+
+def _bytes_field(document: Document, value: Any) -> bool:
+    return isinstance(value, bytes)
 
 
 Field = Callable[[Document, Any], bool]
+
+
+def _typed_field(*kinds: str) -> Field:
+    def holds(document: Document, value: Any) -> bool:
+        node = document.node(value)
+        return node is not None and node.tag == "typed" and node.kind in kinds
+
+    return holds
+
+
+def _or_null(test: Field) -> Field:
+    return lambda document, value: value is None or test(document, value)
 
 
 def _named_field(test: Field) -> Field:
@@ -928,7 +952,13 @@ def _named_field(test: Field) -> Field:
     return holds
 
 
+CALLABLES = ("function", "class", "method", "module", "object", "custom")
+"""What a partial may be of."""
 NAMES = _named_field(_any_field)
+_module_field = _typed_field("module")
+_timezone_field = _or_null(_typed_field("timezone"))
+DATE: dict[str, Field] = dict.fromkeys(("year", "month", "day"), _integer_field)
+CLOCK: dict[str, Field] = dict.fromkeys(("hour", "minute", "second", "microsecond", "fold"), _integer_field)
 KINDS: dict[str, dict[str, Field]] = {
     "OrderedDict": {"items": _map_field, "attributes?": NAMES},
     "torch.Size": {"dims": _sizes_field},
@@ -939,7 +969,7 @@ KINDS: dict[str, dict[str, Field]] = {
     "class": {"name": _text_field},
     "function": {"name": _text_field},
     "method": {"self": _module_field, "name": _text_field},
-    "partial": {"function": _callable_field, "args": _tuple_field, "keywords": NAMES},
+    "partial": {"function": _typed_field(*CALLABLES), "args": _tuple_field, "keywords": NAMES},
     "object": {"class": _text_field, "attributes": NAMES},
     "module": {
         "class": _text_field,
@@ -960,6 +990,30 @@ KINDS: dict[str, dict[str, Field]] = {
         "param_groups": _list_field,
         "attributes?": NAMES,
     },
+    "defaultdict": {"factory": _or_null(_typed_field(*CALLABLES, "partial")), "items": _map_field},
+    "Counter": {"items": _map_field, "attributes?": NAMES},
+    "deque": {"items": _tuple_field, "maxlen": _or_null(lambda document, value: is_int(value) and value >= 0)},
+    "Namespace": {"attributes": NAMES},
+    "SimpleNamespace": {"attributes": NAMES},
+    "namedtuple": {"class": _text_field, "names": _texts_field, "items": _tuple_field},
+    "enum": {"class": _text_field, "members": _texts_field},
+    "slice": dict.fromkeys(("start", "stop", "step"), _any_field),
+    "range": dict.fromkeys(("start", "stop", "step"), _integer_field),
+    "path": {"flavour": _text_field, "pure": _flag_field, "text": _text_field},
+    "date": DATE,
+    "time": {**CLOCK, "timezone": _timezone_field},
+    "datetime": {**DATE, **CLOCK, "timezone": _timezone_field},
+    "timedelta": dict.fromkeys(("days", "seconds", "microseconds"), _integer_field),
+    "timezone": {"offset": _typed_field("timedelta"), "name?": _text_field},
+    "UUID": {"hex": _text_field, "safe?": _text_field},
+    "Decimal": {"text": _text_field},
+    "Fraction": dict.fromkeys(("numerator", "denominator"), _integer_field),
+    "torch.memory_format": {"name": _text_field},
+    "torch.layout": {"name": _text_field},
+    "torch.Generator": {"device": _text_field, "state": _bytes_field},
+    "numpy.ndarray": {"dtype": _text_field, "data": _tensor_field, "writeable": _flag_field},
+    "numpy.scalar": {"dtype": _text_field, "data": _bytes_field},
+    "numpy.dtype": {"name": _text_field},
 }
 MODULE_INTERNALS = {
     "training", "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "_backward_pre_hooks",
@@ -970,20 +1024,27 @@ MODULE_INTERNALS = {
 }  # fmt: skip
 OWN_FIELDS = {
     "items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state", "args", "dims",
-    "non_persistent", "hooks",
+    "non_persistent", "hooks", "names", "members",
 }  # fmt: skip
 """Fields whose map or sequence is a part of the node."""
-CALLABLES = {"function", "class", "method", "module", "object", "custom"}
-"""What a partial may be of."""
 RNNS = {"torch.nn:RNNBase", "torch.nn:RNN", "torch.nn:LSTM", "torch.nn:GRU"}
-MUTABLE = {"list", "set", "map", "OrderedDict", "object", "module", "optimizer"}
+MUTABLE = {
+    "list", "set", "map", "OrderedDict", "defaultdict", "Counter", "deque", "Namespace", "SimpleNamespace",
+    "object", "module", "optimizer",
+}  # fmt: skip
 """Kinds of node that exist before what they hold does, so that a cycle may pass through them."""
-KEYS = {"torch.Size", "torch.dtype", "torch.device", "bytes", "str"}
+KEYS = {
+    "torch.Size", "torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "bytes", "str", "range",
+    "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone", "UUID", "Decimal", "Fraction",
+    "numpy.scalar", "numpy.dtype",
+}  # fmt: skip
 """Typed nodes that may be a key."""
+NAMED_KINDS = {"torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "numpy.dtype"}
+"""Those that are equal where their names are."""
 
 
 def check_nodes(document: Document) -> None:
-    """The clauses K, M-1, M-2, A, V-2 and V-4, V-3 for inline values, and V-5 but for what the bytes say."""
+    """The clauses K, M-1, M-2, A, V-2 and V-4, V-3 for inline values, and K-5 and V-5 but for what the bytes say."""
     weights = _weigh(document)
     hashes = _hash_nodes(document)
     referred = Counter(value for node in document.nodes for value in node.refers())
@@ -1008,6 +1069,10 @@ def check_nodes(document: Document) -> None:
         require(referred[value] == 1, "K-4", "the attributes of a tensor are not its own")
         _check_attributes(document.nodes[value.index])
     _check_cycles(document)
+    for node in document.nodes:
+        if node.tag == "typed" and node.kind in VALUES:
+            holds = VALUES[node.kind](document, node.fields())
+            require(holds, "K-5", f"no {node.kind} is written like this")
 
 
 def _check_text(document: Document, tensor: int) -> None:
@@ -1071,14 +1136,19 @@ def _is_composite_key(node: Node) -> bool:
     return node.tag == "seq" and node.kind in ("tuple", "frozenset")
 
 
+def _is_typed_key(node: Node) -> bool:
+    """A `Decimal` that is a signalling NaN has no hash."""
+    if node.kind == "Decimal" and any(isinstance(value, str) and "sNaN" in value for value in node.values):
+        return False
+    return node.tag == "typed" and node.kind in KEYS
+
+
 def _weigh(document: Document) -> dict[int, int]:
     """What each node weighs as a key; what can change, or is on a cycle, has no weight."""
     below: dict[int, list[int]] = {}
     for i, node in enumerate(document.nodes):
-        if _is_composite_key(node):
+        if _is_composite_key(node) or _is_typed_key(node):
             below[i] = [value.index for value in node.refers() if isinstance(value, R)]
-        elif node.tag == "typed" and node.kind in KEYS:
-            below[i] = []
     weights: dict[int, int] = {}
     for i in _leaves_first(below):
         if all(j in weights for j in below[i]):
@@ -1103,14 +1173,19 @@ def _leaves_first(below: dict[int, list[int]]) -> Iterator[int]:
                 free.append(holder)
 
 
-def _hash_nodes(document: Document) -> dict[int, int]:
-    """For each tuple and frozenset that can be a key a hash, the same where those of the items are."""
+def _hash_nodes(document: Document, values: dict[int, Any] | None = None) -> dict[int, int]:
+    """For each tuple and frozenset that can be a key a hash, the same where those of the items are.
+
+    Args:
+        document: what holds them.
+        values: what nodes of other kinds stand for, where that counts. One without a value has a hash of its own.
+    """
     below = {
         i: [value.index for value in node.refers() if isinstance(value, R)]
         for i, node in enumerate(document.nodes)
         if _is_composite_key(node)
     }
-    hashes: dict[int, int] = {}
+    hashes = {i: hash(value) for i, value in (values or {}).items()}
     for i in _leaves_first(below):
         node = document.nodes[i]
         inner = [_hash_of(value, hashes) for value in node.values]
@@ -1128,9 +1203,13 @@ def _check_keys(keys: list[Any], weights: dict[int, int], hashes: dict[int, int]
             require(key.index in weights, "V-2", "a key that can change or holds itself")
             require(weights[key.index] <= MAX_KEY_WEIGHT, "V-2", "a key that weighs too much")
     inline = [key for key in keys if not isinstance(key, R)]
+    _limit_hashes(keys, hashes)
+    require(len(set(inline)) == len(inline), "V-3", "a key stands twice")
+
+
+def _limit_hashes(keys: list[Any], hashes: dict[int, int]) -> None:
     alike = len(keys) - len({_hash_of(key, hashes) for key in keys})
     require(alike <= MAX_EQUAL_HASHES, "LIMIT", "too many keys of equal hashes")
-    require(len(set(inline)) == len(inline), "V-3", "a key stands twice")
 
 
 def _check_cycles(document: Document) -> None:
@@ -1153,16 +1232,247 @@ def _is_mutable(node: Node) -> bool:
     return node.tag == "opaque" or node.kind in MUTABLE
 
 
+# --- values of Python's and numpy's own types (K-5) ----------------------------------------------------
+
+Fields = dict[str, Any]
+
+DECIMALS = decimal.Context(traps=[decimal.InvalidOperation], capitals=1)
+TORCH_DTYPES = {
+    "|b1": "bool", "|i1": "int8", "|u1": "uint8", "<i2": "int16", "<i4": "int32", "<i8": "int64",
+    "<u2": "uint16", "<u4": "uint32", "<u8": "uint64", "<f2": "float16", "<f4": "float32", "<f8": "float64",
+    "<c8": "complex64", "<c16": "complex128",
+}  # fmt: skip
+"""numpy's text for a dtype -> torch's."""
+FORMATS = {"<f2": "<e", "<f4": "<f", "<f8": "<d", "<c8": "<2f", "<c16": "<2d"}
+"""numpy's text for a dtype -> that of the struct module."""
+
+
+def _items(document: Document, value: Any) -> list[Any]:
+    return document.nodes[value.index].values
+
+
+def _is_deque(document: Document, fields: Fields) -> bool:
+    maxlen = fields["maxlen"]
+    return maxlen is None or len(_items(document, fields["items"])) <= maxlen < 2**63
+
+
+def _is_namedtuple(document: Document, fields: Fields) -> bool:
+    names = _items(document, fields["names"])
+    return len(names) == len(_items(document, fields["items"])) == len(set(names)) and all(map(_is_field_name, names))
+
+
+def _is_field_name(name: str) -> bool:
+    return name.isidentifier() and not name.startswith("_") and not keyword.iskeyword(name)
+
+
+def _is_enum(document: Document, fields: Fields) -> bool:
+    members = _items(document, fields["members"])
+    return len(set(members)) == len(members)
+
+
+def _is_range(document: Document, fields: Fields) -> bool:
+    return fields["step"] != 0
+
+
+def _pure_path(fields: Fields) -> PurePath | None:
+    flavours: dict[str, type[PurePath]] = {"posix": PurePosixPath, "windows": PureWindowsPath}
+    flavour = flavours.get(fields["flavour"])
+    return flavour(fields["text"]) if flavour else None
+
+
+def _is_path(document: Document, fields: Fields) -> bool:
+    path = _pure_path(fields)
+    return path is not None and str(path) == fields["text"]
+
+
+def _is_date(document: Document, fields: Fields) -> bool:
+    year, month, day = fields["year"], fields["month"], fields["day"]
+    return 1 <= year <= 9999 and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]
+
+
+def _is_time(document: Document, fields: Fields) -> bool:
+    ends = {"hour": 24, "minute": 60, "second": 60, "microsecond": 10**6, "fold": 2}
+    return all(0 <= fields[name] < end for name, end in ends.items())
+
+
+def _is_datetime(document: Document, fields: Fields) -> bool:
+    return _is_date(document, fields) and _is_time(document, fields)
+
+
+def _is_timedelta(document: Document, fields: Fields) -> bool:
+    small = 0 <= fields["seconds"] < 86_400 and 0 <= fields["microseconds"] < 10**6
+    return small and abs(fields["days"]) <= 999_999_999
+
+
+def _is_timezone(document: Document, fields: Fields) -> bool:
+    days, seconds, microseconds = _items(document, fields["offset"])
+    return abs((days * 86_400 + seconds) * 10**6 + microseconds) < 86_400 * 10**6
+
+
+def _is_uuid(document: Document, fields: Fields) -> bool:
+    return bool(re.fullmatch("[0-9a-f]{32}", fields["hex"])) and fields.get("safe", "safe") in ("safe", "unsafe")
+
+
+def _is_decimal(document: Document, fields: Fields) -> bool:
+    try:
+        return DECIMALS.to_sci_string(decimal.Decimal(fields["text"], DECIMALS)) == fields["text"]
+    except decimal.InvalidOperation:
+        return False
+
+
+def _is_fraction(document: Document, fields: Fields) -> bool:
+    numerator, denominator = fields["numerator"], fields["denominator"]
+    long = max(numerator.bit_length(), denominator.bit_length()) > MAX_FRACTION_NBITS
+    require(not long, "LIMIT", "a fraction is too long")
+    return denominator >= 1 and math.gcd(numerator, denominator) == 1
+
+
+def _itemsize(text: str) -> int | None:
+    """Bytes of an element of one of numpy's dtypes; None for a text that is none of a file."""
+    if text in TORCH_DTYPES or re.fullmatch(">([iu][248]|f[248]|c8|c16)", text):
+        return int(text[2:])
+    if re.fullmatch(r"([<>]U|\|S)[1-9][0-9]{0,5}", text):
+        return int(text[2:]) * (4 if text[1] == "U" else 1)
+    units = "Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as"
+    return 8 if re.fullmatch(rf"[<>][Mm]8(\[([2-9]|[1-9][0-9]{{1,5}})?({units})\])?", text) else None
+
+
+def _is_array(document: Document, fields: Fields) -> bool:
+    dtype, tensor = fields["dtype"], fields["data"].index
+    if dtype in TORCH_DTYPES:
+        return document.dtype(tensor) == TORCH_DTYPES[dtype]
+    shape, strides, _ = document.geometry(tensor)
+    of_bytes = document.dtype(tensor) == "uint8" and shape and strides[-1] == 1
+    return bool(of_bytes) and shape[-1] == _itemsize(dtype)
+
+
+def _is_scalar(document: Document, fields: Fields) -> bool:
+    dtype, data = fields["dtype"], fields["data"]
+    if dtype in ("U", "S"):
+        return dtype == "S" or _is_utf8(data)
+    known = _itemsize(dtype) == len(data) and dtype[0] != ">" and dtype[1] not in "US"
+    return known and (dtype != "|b1" or data in (b"\0", b"\1"))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_numpy_dtype(document: Document, fields: Fields) -> bool:
+    return _itemsize(fields["name"]) is not None
+
+
+VALUES: dict[str, Callable[[Document, Fields], bool]] = {
+    "deque": _is_deque,
+    "namedtuple": _is_namedtuple,
+    "enum": _is_enum,
+    "range": _is_range,
+    "path": _is_path,
+    "date": _is_date,
+    "time": _is_time,
+    "datetime": _is_datetime,
+    "timedelta": _is_timedelta,
+    "timezone": _is_timezone,
+    "UUID": _is_uuid,
+    "Decimal": _is_decimal,
+    "Fraction": _is_fraction,
+    "numpy.ndarray": _is_array,
+    "numpy.scalar": _is_scalar,
+    "numpy.dtype": _is_numpy_dtype,
+}
+"""Whether fields, each of its type, are those of a value."""
+
+
+def _value_of(document: Document, node: Node) -> Any:
+    """What a node that is a key stands for, as Python has it; None where that takes a class, or more than Python.
+
+    K-5 holds already. Only hashes and equality of what is returned count.
+    """
+    fields = node.fields()
+    if node.kind == "Decimal":
+        return decimal.Decimal(fields["text"])
+    if node.kind == "numpy.scalar":
+        return _value_of_scalar(fields["dtype"], fields["data"])
+    if node.kind == "path":
+        return _pure_path(fields)
+    if node.kind == "UUID":
+        return uuid.UUID(fields["hex"])
+    if node.kind == "timezone":
+        return datetime.timezone(datetime.timedelta(*_items(document, fields["offset"])))
+    if node.kind in ("time", "datetime"):
+        *numbers, _, zone = node.values
+        make: Any = datetime.time if node.kind == "time" else datetime.datetime
+        return make(*numbers, _value_of(document, document.nodes[zone.index]) if zone else None)
+    makers: dict[str, Any] = {"range": range, "Fraction": Fraction, "date": datetime.date}
+    makers["timedelta"] = datetime.timedelta
+    return makers[node.kind](*node.values) if node.kind in makers else None
+
+
+def _value_of_scalar(dtype: str, data: bytes) -> Any:
+    if dtype == "U":
+        return data.decode("utf-8", "surrogatepass")
+    if dtype in FORMATS:
+        number = struct.unpack(FORMATS[dtype], data)
+        return complex(*number) if len(number) == 2 else number[0]
+    if dtype == "S" or dtype[1] in "Mm":
+        return data if dtype == "S" else None
+    return int.from_bytes(data, "little", signed=dtype[1] == "i")
+
+
+def _check_characters(document: Document, dtype: str, tensor: int, data: bytes) -> None:
+    """K-5 for what the bytes of an array of characters say; sets of positions are the bits of an integer."""
+    shape, strides, offset = document.geometry(tensor)
+    if 0 in shape:
+        return
+    units = 1 << offset
+    for size, stride in zip((*shape[:-1], shape[-1] // 4), (*strides[:-1], 4), strict=True):
+        done = 1
+        while done < size:
+            step = min(done, size - done)
+            units |= units << (step * stride)
+            done += step
+    memory = _memory(document, document.stored[tensor], data)
+    first = int(memory[::-1].translate(b"0" + b"1" * 255), 2)
+    second = int(memory[::-1].translate(b"0" * 17 + b"1" * 239), 2)
+    large = first >> 3 | second >> 2 if dtype[0] == "<" else first | second >> 1
+    require(not units & large, "K-5", "an array of characters with something that is none")
+
+
+def _memory(document: Document, row: int, data: bytes) -> bytes:
+    """The bytes of a stored tensor in the order that its memory has."""
+    if row not in document.strides:
+        return data
+    memory, size = bytearray(len(data)), SIZE[document.dtypes[row]]
+    ranges = map(range, document.shapes[row])
+    for i, index in enumerate(itertools.product(*ranges)):
+        at = size * sum(map(lambda a, b: a * b, index, document.strides[row]))
+        memory[at : at + size] = data[i * size : (i + 1) * size]
+    return bytes(memory)
+
+
 # --- what needs the tensors' bytes, or the object (V-3 of composite keys, V-5 of text, M-3) -------------
 
 
 def check_content(document: Document, stored: list[bytes]) -> None:
-    """V-5 for what the bytes say, V-3 for keys that are nodes, and M-3."""
-    same = _same_values(document, _digest_texts(document, stored))
+    """K-5 and V-5 for what the bytes say, V-3 for keys that are nodes, and M-3."""
+    for node in document.nodes:
+        if node.tag == "typed" and node.kind == "numpy.ndarray" and node.values[0][1] == "U":
+            dtype, tensor, _ = node.values
+            _check_characters(document, dtype, tensor.index, stored[document.stored[tensor.index]])
+    typed = [i for i, node in enumerate(document.nodes) if _is_typed_key(node)]
+    found = ((i, _value_of(document, document.nodes[i])) for i in typed)
+    values = {i: value for i, value in found if value is not None}
+    hashes = _hash_nodes(document, values)
+    same = _same_values(document, _digest_texts(document, stored), values)
     for node in document.nodes:
         if node.tag == "map" or (node.tag == "seq" and node.kind in ("set", "frozenset")):
             keys = node.keys if node.tag == "map" else node.values
             if any(isinstance(key, R) for key in keys):
+                _limit_hashes(keys, hashes)
                 met = set(map(same, keys))
                 require(len(met) == len(keys), "V-3", "two keys are equal")
     good: set[Any] = set()
@@ -1209,10 +1519,11 @@ def _digest_texts(document: Document, stored: list[bytes]) -> dict[int, bytes]:
     return found
 
 
-def _same_values(document: Document, texts: dict[int, bytes]) -> Callable[[Any], bytes]:
+def _same_values(document: Document, texts: dict[int, bytes], values: dict[int, Any]) -> Callable[[Any], bytes]:
     """A digest for each value that may be a key, the same for those that are equal. V-2 holds already."""
     of_node: dict[int, bytes] = {}
     nans = itertools.count()
+    met: dict[Any, int] = {}
 
     def digest(value: Any) -> bytes:
         if isinstance(value, R):
@@ -1237,7 +1548,11 @@ def _same_values(document: Document, texts: dict[int, bytes]) -> Callable[[Any],
             return _digest(b"frozenset", *sorted(map(digest, node.values)))
         if node.tag == "typed" and node.kind == "torch.Size":
             return _sizes(node.values[0].index)
-        if node.tag == "typed" and node.kind in ("torch.dtype", "torch.device"):
+        if isinstance(values.get(i), bytes | str | Number):
+            return digest(values[i])
+        if i in values:
+            return _digest(b"value %d" % met.setdefault(values[i], len(met)))
+        if node.kind in NAMED_KINDS:
             return _digest(node.kind.encode(), b" ", node.values[0].encode("utf-8", "surrogatepass"))
         return texts.get(i) or _digest(b"node %d" % i)
 
@@ -1249,7 +1564,7 @@ def _same_values(document: Document, texts: dict[int, bytes]) -> Callable[[Any],
     below = {
         i: [value.index for value in node.refers() if isinstance(value, R)] if _is_composite_key(node) else []
         for i, node in enumerate(document.nodes)
-        if _is_composite_key(node) or (node.tag == "typed" and node.kind in KEYS)
+        if _is_composite_key(node) or _is_typed_key(node)
     }
     for i in _leaves_first(below):
         if all(j in of_node for j in below[i]):
@@ -1257,15 +1572,25 @@ def _same_values(document: Document, texts: dict[int, bytes]) -> Callable[[Any],
     return digest
 
 
-def _number(value: complex) -> bytes:
+Number = int | float | complex | Fraction | decimal.Decimal
+
+
+def _number(value: Number) -> bytes:
     """A text for a number, the same for those that are equal."""
     if isinstance(value, complex):
         if value.imag != 0:
             return b"%s %s" % (_number(value.real), _number(value.imag))
         value = value.real
-    if isinstance(value, float) and not value.is_integer():
-        return value.hex().encode()
-    return b"%x" % int(value)
+    if value in (math.inf, -math.inf):
+        return b"inf" if value > 0 else b"-inf"
+    if isinstance(value, decimal.Decimal):
+        sign, digits, exponent = value.as_tuple()
+        zeros = next((i for i, digit in enumerate(reversed(digits)) if digit), len(digits))
+        digits, low = digits[: len(digits) - zeros], int(exponent) + zeros
+        if digits and (low < -MAX_FRACTION_NBITS or low + len(digits) > 3 * MAX_INT_NBYTES):
+            return b"%d %s %d" % (sign, bytes(digits), low)  # no other type has such a number
+        value = value if digits else 0
+    return b"%x/%x" % value.as_integer_ratio()
 
 
 def main(paths: list[str]) -> int:

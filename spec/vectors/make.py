@@ -130,6 +130,52 @@ def mapping(entries: dict[Any, Any]) -> Map:
     return Map(tuple(entries), tuple(entries.values()))
 
 
+def numbered(root: Any) -> list[Any]:
+    """Nodes in walking order, made of nodes that hold each other where a file has references."""
+    numbers: dict[int, int] = {}
+    found: list[Any] = []
+
+    def meet(node: Any) -> None:
+        numbers[id(node)] = len(found)
+        found.append(node)
+        for value in _held(node):
+            if isinstance(value, NODES) and id(value) not in numbers:
+                meet(value)
+
+    def refer(value: Any) -> Any:
+        return Ref(numbers[id(value)]) if isinstance(value, NODES) else value
+
+    meet(root)
+    made: list[Any] = []
+    for node in found:
+        if isinstance(node, Map):
+            made.append(Map(tuple(map(refer, node.keys)), tuple(map(refer, node.values))))
+        elif isinstance(node, Seq):
+            made.append(Seq(node.kind, tuple(map(refer, node.items))))
+        else:
+            made.append(Typed(node.kind, 1, {name: refer(value) for name, value in node.fields.items()}))
+    return made
+
+
+NODES = (Map, Seq, Typed)
+
+
+def _held(node: Any) -> Iterable[Any]:
+    if isinstance(node, Map):
+        return (part for pair in zip(node.keys, node.values, strict=True) for part in pair)
+    return node.items if isinstance(node, Seq) else node.fields.values()
+
+
+def one(kind: str, **fields: Any) -> Typed:
+    """A typed node without a field `class`."""
+    return Typed(kind, 1, fields)
+
+
+def several(*items: Any) -> Seq:
+    """A tuple."""
+    return Seq("tuple", items)
+
+
 @accept
 def empty_dict() -> bytes:
     return native(Ref(0), [Map((), ())])
@@ -573,6 +619,232 @@ def opaque() -> bytes:
         Seq("tuple", ("a", b"b")),
     ]
     return native(Ref(0), nodes)
+
+
+def clock(hour: int, minute: int, second: int, microsecond: int, fold: int, zone: Any) -> dict[str, Any]:
+    """Fields of a time."""
+    fields = {"hour": hour, "minute": minute, "second": second, "microsecond": microsecond, "fold": fold}
+    return fields | {"timezone": zone}
+
+
+def date_of(year: int, month: int, day: int) -> dict[str, Any]:
+    """Fields of a date."""
+    return {"year": year, "month": month, "day": day}
+
+
+def zone_of(days: int, seconds: int, microseconds: int = 0, **name: str) -> Typed:
+    """A time zone."""
+    return one("timezone", offset=one("timedelta", days=days, seconds=seconds, microseconds=microseconds), **name)
+
+
+def point(cls: str, names: Iterable[str], *items: Any) -> Typed:
+    """A namedtuple."""
+    return Typed("namedtuple", 1, {"class": cls, "names": several(*names), "items": several(*items)})
+
+
+def member(cls: str, *names: str) -> Typed:
+    """A member of an enum, or what several make together."""
+    return Typed("enum", 1, {"class": cls, "members": several(*names)})
+
+
+DECIMALS = ["0", "-0", "0.00", "0E+3", "1.10", "-12.5", "100", "1E+2", "0.000001", "1E-7", "1.5E-10", "1.23E+5"]
+DECIMALS += ["Infinity", "-Infinity", "NaN", "-NaN123", "sNaN", "1" * 60, "1E+999999999999999999"]
+DECIMALS += ["-9.9E+999999999999999999", "1E-1999999999999999997", "0E-1999999999999999997"]
+POSIX = [".", "..", "/", "//", "a", "/a/b.txt", "//a", "../a/..", "a b", "~", "a\\b", "C:", "é", "\ud800", "\0", "a."]
+WINDOWS = [".", "..", "C:", "C:a", "C:\\", "C:\\a\\b", "\\a", "a\\..", "\\\\host\\share\\", "\\\\host\\share\\a"]
+DTYPES = ["|b1", "|i1", "|u1", "<c8", "<c16", ">c8", ">c16", "<U1", ">U999999", "|S1", "|S999999"]
+DTYPES += [f"{order}{kind}{size}" for order in "<>" for kind in "iuf" for size in (2, 4, 8)]
+DTYPES += ["<M8", ">m8", "<m8[2M]", ">M8[25s]", ">m8[999999as]"]
+DTYPES += [f"<M8[{unit}]" for unit in ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", "fs", "as")]
+
+
+@accept
+def library_kinds() -> bytes:
+    """Values of Python's standard library: of each kind, with what is optional and without."""
+    empty = Map((), ())
+    of_int = one("class", name="builtins:int")
+    partial = one("partial", function=of_int, args=several("ff"), keywords=mapping({"base": 16}))
+    itself = Seq("list", (1,))
+    unnamed, named = zone_of(0, 5400), zone_of(-1, 82800, name="UTC-01:00 or so")
+    longest = 2**16384 - 1
+    root = Seq("list", (
+        one("defaultdict", factory=None, items=empty),
+        one("defaultdict", factory=one("class", name="builtins:list"), items=mapping({"a": itself, 1: None})),
+        one("defaultdict", factory=of_int, items=mapping({"a": 1})),
+        one("defaultdict", factory=partial, items=Map((), ())),
+        one("defaultdict", factory=one("function", name="models:activation"), items=mapping({None: itself})),
+        one("Counter", items=mapping({"a": 2, "b": -1, "c": 0.5})),
+        one("Counter", items=Map((), ()), attributes=mapping({"note": "kept"})),
+        one("deque", items=several(1, itself), maxlen=None),
+        one("deque", items=several(1, 2), maxlen=2),
+        one("deque", items=several(), maxlen=0),
+        one("deque", items=several("a"), maxlen=2**63 - 1),
+        one("Namespace", attributes=mapping({"lr": 0.1, "layers": itself, "a b": 1, "": 2, "_": 3})),
+        one("Namespace", attributes=Map((), ())),
+        one("SimpleNamespace", attributes=mapping({"args": one("Namespace", attributes=mapping({"seed": 1}))})),
+        point("models:Point", "xy", 1, itself),
+        point("models:Größe", ("höhe", "match", "x_", "Type"), 1.5, None, "a", several()),
+        point("models:Nothing", ()),
+        member("models:Colour", "RED"),
+        member("models:Mode", "READ", "WRITE"),
+        member("models:Mode"),
+        one("slice", start=None, stop=10, step=None),
+        one("slice", start=several(1, "a"), stop=itself, step=True),
+        one("range", start=0, stop=10, step=1),
+        one("range", start=2**70, stop=-5, step=-(2**64)),
+        *[one("path", flavour="posix", pure=i % 2 == 0, text=text) for i, text in enumerate(POSIX)],
+        *[one("path", flavour="windows", pure=i % 2 == 0, text=text) for i, text in enumerate(WINDOWS)],
+        *[one("date", **date_of(*day)) for day in ((1, 1, 1), (2024, 2, 29), (2000, 2, 29), (9999, 12, 31))],
+        one("time", **clock(0, 0, 0, 0, 0, None)),
+        one("time", **clock(23, 59, 59, 999_999, 1, unnamed)),
+        one("datetime", **date_of(1, 1, 1), **clock(0, 0, 0, 0, 0, named)),
+        one("datetime", **date_of(9999, 12, 31), **clock(23, 59, 59, 999_999, 1, None)),
+        one("timedelta", days=-999_999_999, seconds=0, microseconds=0),
+        one("timedelta", days=999_999_999, seconds=86_399, microseconds=999_999),
+        unnamed,
+        named,
+        *[zone_of(0, 0), zone_of(0, 0, name="UTC"), zone_of(0, 0, name="")],
+        *[zone_of(-1, 0, 1), zone_of(0, 86_399, 999_999)],
+        one("UUID", hex="0123456789abcdef" * 2),
+        one("UUID", hex="0" * 32, safe="safe"),
+        one("UUID", hex="f" * 32, safe="unsafe"),
+        *[one("Decimal", text=text) for text in DECIMALS],
+        *[one("Fraction", numerator=n, denominator=d) for n, d in ((-1, 3), (0, 1), (longest, 2**16383))],
+    ))  # fmt: skip
+    classes = dict.fromkeys(
+        ["models:Point", "models:Colour", "models:Mode", "models:Größe", "models:Nothing"], ClassInfo()
+    )
+    return native(Ref(0), numbered(root), classes=classes)
+
+
+@accept
+def library_kinds_on_cycles() -> bytes:
+    """Containers may hold themselves, and what cannot change may be in a container that it holds."""
+    nodes = [
+        Typed("deque", 1, {"items": Ref(1), "maxlen": None}),
+        Seq("tuple", (Ref(0), Ref(2))),
+        Typed("defaultdict", 1, {"factory": Ref(3), "items": Ref(7)}),
+        Typed("partial", 1, {"function": Ref(4), "args": Ref(5), "keywords": Ref(6)}),
+        Typed("class", 1, {"name": "builtins:dict"}),
+        Seq("tuple", (Ref(2), Ref(0))),
+        Map((), ()),
+        mapping({"me": Ref(2), "counter": Ref(8)}),
+        Typed("Counter", 1, {"items": Ref(9), "attributes": Ref(10)}),
+        mapping({"a": Ref(8)}),
+        mapping({"me": Ref(8), "arguments": Ref(11)}),
+        Typed("Namespace", 1, {"attributes": Ref(12)}),
+        mapping({"me": Ref(11), "other": Ref(13)}),
+        Typed("SimpleNamespace", 1, {"attributes": Ref(14)}),
+        mapping({"me": Ref(13), "point": Ref(15), "slice": Ref(18)}),
+        Typed("namedtuple", 1, {"class": "models:Point", "names": Ref(16), "items": Ref(17)}),
+        Seq("tuple", ("x", "y")),
+        Seq("tuple", (Ref(13), Ref(0))),
+        Typed("slice", 1, {"start": Ref(13), "stop": Ref(0), "step": None}),
+    ]
+    return native(Ref(0), nodes, classes={"models:Point": ClassInfo()})
+
+
+@accept
+def arrays() -> bytes:
+    """Values of numpy, and small ones of torch."""
+    tensors = Tensors()
+
+    def array(dtype: str, data: TensorRef, *, writeable: bool = True) -> Typed:
+        return one("numpy.ndarray", dtype=dtype, data=data, writeable=writeable)
+
+    def beside(name: str, dtype: str, shape: tuple[int, ...], **more: Any) -> TensorRef:
+        return tensors.add(RESERVED + name, dtype, shape, **more)
+
+    names = tensors.stored(RESERVED + "names", "uint8", (2, 8), data="ab\U0010ffff\0".encode("utf-32-le"))
+    numbers = tensors.stored("numbers", "float32", (2, 3))
+    turned = "漢字é\ud800".encode("utf-32-be", "surrogatepass")
+    held = [
+        array("<U2", tensors.of(names)),
+        array("<U1", tensors.of(names, view=View("uint8", (2, 1000, 4), (8, 0, 1), 4)), writeable=False),
+        array("<f4", tensors.of(numbers)),
+        tensors.of(numbers),
+        array("<i2", tensors.of(numbers, view=View("int16", (3, 2), (2, 6), 1)), writeable=False),
+        array("|b1", beside("flags", "bool", (3,))),
+        array("<c16", beside("complex", "complex128", ())),
+        array("<u8", beside("nothing", "uint64", (0, 3))),
+        array(">i4", beside("turned", "uint8", (2, 2, 4))),
+        array(">U1", beside("big", "uint8", (2, 2, 4), strides=(4, 8, 1), data=turned)),
+        array("|S1", beside("letters", "uint8", (3, 1))),
+        array("|S3", beside("words", "uint8", (3,))),
+        array("<M8[ns]", beside("days", "uint8", (1, 8))),
+        array("<U5", beside("no texts", "uint8", (0, 20))),
+    ]
+    scalars = [("|b1", b"\1"), ("|i1", b"\xff"), ("|u1", b"\xff"), ("<i8", b"\xff" * 8), ("<f2", b"\0\x3c")]
+    scalars += [("<f4", b"\0\0\xc0\x7f"), ("<c8", b"\1" * 8), ("<c16", b"\0" * 16), ("U", b""), ("S", b"\xff\0")]
+    scalars += [
+        ("U", "h\u00e9llo\0\ud800".encode("utf-8", "surrogatepass")),
+        ("<M8[D]", b"\0" * 7 + b"\x80"),
+        ("<m8", b"\1" * 8),
+    ]
+    root = Seq("list", (
+        *held,
+        *[one("numpy.scalar", dtype=dtype, data=data) for dtype, data in scalars],
+        *[one("numpy.dtype", name=name) for name in DTYPES],
+        *[one("torch.memory_format", name=name) for name in ("contiguous_format", "channels_last")],
+        *[one("torch.layout", name=name) for name in ("strided", "sparse_coo")],
+        *[one("class", name=f"{module}:{name}") for module, name in (("numpy", "float32"), ("builtins", "NoneType"))],
+    ))  # fmt: skip
+    return native(Ref(0), numbered(root), tensors)
+
+
+@accept
+def generators() -> bytes:
+    states = (b"", bytes(16))
+    return native(
+        Ref(0), numbered(several(*[one("torch.Generator", device="cuda:0", state=state) for state in states]))
+    )
+
+
+@accept
+def keys_of_library_kinds() -> bytes:
+    """Every kind that may be a key, also in a tuple, a frozenset and a namedtuple."""
+    moment = one("datetime", **date_of(2024, 2, 29), **clock(12, 0, 0, 0, 0, zone_of(0, 3600)))
+    keys = [
+        one("range", start=0, stop=10, step=2),
+        member("models:Colour", "RED"),
+        member("models:Colour"),
+        *[one("path", flavour=flavour, pure=True, text="a") for flavour in ("posix", "windows")],
+        *[one("path", flavour="posix", pure=False, text=text) for text in (".", "b")],
+        one("date", **date_of(2024, 2, 29)),
+        one("datetime", **date_of(2024, 2, 29), **clock(0, 0, 0, 0, 0, None)),
+        moment,
+        one("time", **clock(12, 0, 0, 0, 0, None)),
+        one("time", **clock(12, 0, 0, 0, 0, zone_of(0, 0))),
+        one("timedelta", days=0, seconds=3600, microseconds=0),
+        zone_of(0, 7200, name="CEST"),
+        *[one("UUID", hex=digit * 32) for digit in "0f"],
+        *[one("Decimal", text=text) for text in ("2.50", "0.1", "NaN", "NaN", "Infinity", "1E+999999999999999999")],
+        *[one("Fraction", numerator=n, denominator=d) for n, d in ((1, 3), (7, 1))],
+        one("torch.memory_format", name="channels_last"),
+        one("torch.layout", name="strided"),
+        *[one("numpy.scalar", dtype=dtype, data=data) for dtype, data in (("<i4", b"\x09\0\0\0"), ("S", b"s"))],
+        one("numpy.dtype", name="<f4"),
+        point("models:Point", "xy", 1, several(moment, "a")),
+        several(one("Fraction", numerator=1, denominator=3), 1),
+        Seq("frozenset", (one("date", **date_of(1, 1, 1)), 1)),
+    ]
+    scalars = (0.1, 8, "a", b"b", None)
+    entries = Map((*keys, *scalars), tuple(range(len(keys) + len(scalars))))
+    most = several(*[moment] * 333)
+    fields = [f"f{i}" for i in range(498)]
+    widest = point("models:Wide", fields, *range(498))
+    root = Seq("list", (entries, Seq("set", tuple(keys)), Seq("set", (most, widest))))
+    classes = dict.fromkeys(["models:Colour", "models:Point", "models:Wide"], ClassInfo())
+    return native(Ref(0), numbered(root), classes=classes)
+
+
+@accept
+def keys_of_long_text() -> bytes:
+    """Long bytes and texts weigh as much as short ones."""
+    tensors = Tensors()
+    text, blob = (tensors.add(RESERVED + name, "uint8", (4,)) for name in ("text", "blob"))
+    key = several(*range(997), one("str", data=text), one("bytes", data=blob))
+    return native(Ref(0), numbered(Map((key,), (1,))), tensors)
 
 
 @accept
@@ -1361,7 +1633,7 @@ def _kinds() -> None:
 
     dtype = {"name": "float32"}
     empty = ["map", [], []]
-    typed("K-1-unknown", "an unknown kind", "deque", {})
+    typed("K-1-unknown", "an unknown kind", "ChainMap", {})
     typed("K-1-newer", "a newer version of a kind", "torch.dtype", dtype, version=2)
     typed("K-1-beyond-64-bits", "version 2^70 of a kind", "torch.dtype", dtype, version=2**70)
     typed("K-1-zero", "version 0 of a kind", "torch.dtype", dtype, version=0)
@@ -1414,6 +1686,9 @@ def _kinds() -> None:
     typed("K-3-groups", "parameter groups in a tuple", "optimizer", groups, empty, empty, ["seq", "tuple", []])
     _modules(typed, module)
     _own_maps(typed, module)
+    _library_fields(typed)
+    _library_values(typed)
+    _numpy_values(typed)
     for name, why, attribute in [
         ("class", "__class__ as an attribute", "__class__"),
         ("dict", "__dict__ as an attribute", "__dict__"),
@@ -1535,6 +1810,312 @@ def _own_maps(typed: Callable[..., None], module: dict[str, Any]) -> None:
         flags="0", rows=[A], attributes=[[0, ["r", 1]]])  # fmt: skip
 
 
+CLOCK = clock(12, 0, 0, 0, 0, None)
+DAY = date_of(2024, 2, 29)
+DELTA = {"days": 0, "seconds": 0, "microseconds": 0}
+UUID = {"hex": "0123456789abcdef" * 2}
+
+
+def _library_fields(typed: Callable[..., None]) -> None:
+    """Kinds of Python's, torch's and numpy's own types: their fields."""
+    empty, nothing = ["map", [], []], ["seq", "tuple", []]
+    items = {"items": ["r", 1]}
+    typed("K-2-no-factory", "a defaultdict without a factory", "defaultdict", items, empty)
+    typed("K-2-no-step", "a range without a step", "range", {"start": 0, "stop": 1})
+    typed("K-2-name-first", "a time zone's name before its offset", "timezone", {"name": "A", "offset": ["r", 1]},
+          ["typed", "timedelta", 1, DELTA])  # fmt: skip
+    typed("K-2-enum-class", "a member of no class", "enum", {"members": ["r", 1]}, nothing)
+    typed("K-3-factory-text", "a factory that is a text", "defaultdict", {"factory": "builtins:list"} | items, empty)
+    typed("K-3-factory-list", "a factory that is a list", "defaultdict", {"factory": ["r", 1], "items": ["r", 2]},
+          ["seq", "list", []], empty)  # fmt: skip
+    typed("K-3-default-items", "items that are null", "defaultdict", {"factory": None, "items": None})
+    typed("K-3-counter", "counts in a list", "Counter", items, ["seq", "list", []])
+    typed("K-3-counter-attributes", "an attribute whose name is 1", "Counter", items | {"attributes": ["r", 2]}, empty,
+          ["map", [1], [1]])  # fmt: skip
+    typed("K-3-deque", "items of a deque in a list", "deque", items | {"maxlen": None}, ["seq", "list", []])
+    for name, maxlen in {"negative": -1, "true": True, "float": ["f", "1.0"]}.items():
+        typed(f"K-3-maxlen-{name}", "a maxlen that is no integer from 0", "deque", items | {"maxlen": maxlen}, nothing)
+    for kind in ("Namespace", "SimpleNamespace"):
+        typed(f"K-3-{kind}", "an attribute whose name is null", kind, {"attributes": ["r", 1]}, ["map", [None], [1]])
+    pair = {"class": "a:B", "names": ["r", 1], "items": ["r", 2]}
+    typed("K-3-names-list", "names in a list", "namedtuple", pair, ["seq", "list", []], nothing)
+    typed(
+        "K-3-names-number", "a name that is a number", "namedtuple", pair, ["seq", "tuple", [1]], ["seq", "tuple", [1]]
+    )
+    typed("K-3-items-of-namedtuple", "items in a map", "namedtuple", pair, nothing, empty)
+    typed(
+        "K-3-members", "a member that is a number", "enum", {"class": "a:B", "members": ["r", 1]}, ["seq", "tuple", [1]]
+    )
+    for name, start in {"float": ["f", "0.0"], "true": True, "null": None, "text": "0"}.items():
+        typed(f"K-3-range-{name}", "a start that is no integer", "range", {"start": start, "stop": 1, "step": 1})
+    typed("K-3-pure", "pure is 1", "path", {"flavour": "posix", "pure": 1, "text": "a"})
+    typed("K-3-path-bytes", "a path in bytes", "path", {"flavour": "posix", "pure": True, "text": ["b", "YQ=="]})
+    typed("K-3-year-text", "a year that is a text", "date", DAY | {"year": "2024"})
+    typed("K-3-fold-true", "fold is true", "time", CLOCK | {"fold": True})
+    typed("K-3-time-zone-text", "a time zone that is a text", "time", CLOCK | {"timezone": "UTC"})
+    typed("K-3-time-zone-timedelta", "a time zone that is a timedelta", "datetime",
+          DAY | CLOCK | {"timezone": ["r", 1]}, ["typed", "timedelta", 1, DELTA])  # fmt: skip
+    typed("K-3-seconds-float", "seconds that are a float", "timedelta", DELTA | {"seconds": ["f", "0.5"]})
+    typed("K-3-offset", "an offset in seconds", "timezone", {"offset": 3600})
+    typed("K-3-time-zone-name", "a name that is null", "timezone", {"offset": ["r", 1], "name": None},
+          ["typed", "timedelta", 1, DELTA])  # fmt: skip
+    typed("K-3-uuid-integer", "a UUID as an integer", "UUID", {"hex": 1})
+    typed("K-3-uuid-safe", "safe is null", "UUID", UUID | {"safe": None})
+    typed("K-3-decimal-float", "a Decimal as a float", "Decimal", {"text": ["f", "0.5"]})
+    typed(
+        "K-3-fraction-float", "a numerator that is a float", "Fraction", {"numerator": ["f", "1.0"], "denominator": 1}
+    )
+    typed("K-3-fraction-true", "a denominator that is true", "Fraction", {"numerator": 1, "denominator": True})
+    typed("K-3-memory-format", "a memory format by number", "torch.memory_format", {"name": 1})
+    typed("K-3-layout", "a layout by number", "torch.layout", {"name": 1})
+    typed("K-3-generator", "a generator's state in a text", "torch.Generator", {"device": "cpu", "state": "a"})
+    one = {"flags": "0", "rows": [BYTE]}
+    array = {"dtype": "|i1", "data": ["t", 0], "writeable": True}
+    typed("K-3-array-bytes", "an array's data in place", "numpy.ndarray", array | {"data": ["b", "YQ=="]})
+    bad("K-3-writeable", "writeable is 1", ["r", 0], [["typed", "numpy.ndarray", 1, array | {"writeable": 1}]], **one)
+    typed("K-3-scalar-number", "a scalar's data as a number", "numpy.scalar", {"dtype": "|i1", "data": 1})
+    typed("K-3-dtype-number", "a dtype by number", "numpy.dtype", {"name": 1})
+    _library_parts(typed)
+
+
+def _library_parts(typed: Callable[..., None]) -> None:
+    """Attributes, and what is part of a node."""
+    empty, items = ["map", [], []], {"items": ["r", 1]}
+    for kind in ("Namespace", "SimpleNamespace"):
+        typed(f"A-1-{kind}", f"__class__ of a {kind}", kind, {"attributes": ["r", 1]}, ["map", ["__class__"], [1]])
+    typed("A-1-Counter", "__init__ of a Counter", "Counter", items | {"attributes": ["r", 2]}, empty,
+          ["map", ["__init__"], [1]])  # fmt: skip
+    typed(
+        "K-4-counter", "counts that are attributes, too", "Counter", {"items": ["r", 1], "attributes": ["r", 1]}, empty
+    )
+    two = ["seq", "list", [["r", 1], ["r", 3]]]
+    named = ["typed", "namedtuple", 1, {"class": "a:B", "names": ["r", 2], "items": ["r", 3]}]
+    other = ["typed", "namedtuple", 1, {"class": "a:B", "names": ["r", 2], "items": ["r", 5]}]
+    names, ones = ["seq", "tuple", ["x"]], ["seq", "tuple", [1]]
+    bad("K-4-names", "one tuple as the names of two", ["r", 0],
+        [["seq", "list", [["r", 1], ["r", 4]]], named, names, ones, other, ones])  # fmt: skip
+    other = ["typed", "namedtuple", 1, {"class": "a:B", "names": ["r", 5], "items": ["r", 3]}]
+    bad("K-4-items-of-namedtuples", "one tuple as the items of two", ["r", 0],
+        [["seq", "list", [["r", 1], ["r", 4]]], named, names, ones, other, names])  # fmt: skip
+    same = {"class": "a:B", "names": ["r", 1], "items": ["r", 1]}
+    typed("K-4-names-and-items", "one tuple as names and as items", "namedtuple", same, names)
+    enum = ["typed", "enum", 1, {"class": "a:B", "members": ["r", 2]}]
+    bad("K-4-members", "one tuple as the members of two", ["r", 0], [two, enum, names, enum])
+    deque = ["typed", "deque", 1, {"items": ["r", 2], "maxlen": None}]
+    bad("K-4-deque", "one tuple as the items of two", ["r", 0], [two, deque, ones, deque])
+    bad("K-4-deque-elsewhere", "items of a deque that are a tuple elsewhere, too", ["r", 0],
+        [["seq", "list", [["r", 1], ["r", 2]]], deque, ones])  # fmt: skip
+    bad("K-4-deque-itself", "a deque that holds its own tuple", ["r", 0],
+        [["typed", "deque", 1, {"items": ["r", 1], "maxlen": None}], ["seq", "tuple", [["r", 1]]]])  # fmt: skip
+    default = ["typed", "defaultdict", 1, {"factory": None, "items": ["r", 2]}]
+    bad("K-4-defaultdict", "one map as the items of two", ["r", 0], [two, default, empty, default])
+    space = ["typed", "Namespace", 1, {"attributes": ["r", 2]}]
+    bad("K-4-namespace", "one map as the attributes of two", ["r", 0], [two, space, empty, space])
+
+
+def _library_values(typed: Callable[..., None]) -> None:
+    """K-5: fields of the right types, and of no value of Python's."""
+    deque = {"items": ["r", 1]}
+    pair = ["seq", "tuple", [1, 2]]
+    typed("K-5-deque", "two items, and at most one", "deque", deque | {"maxlen": 1}, pair)
+    typed("K-5-deque-of-none", "an item, and at most none", "deque", deque | {"maxlen": 0}, ["seq", "tuple", [1]])
+    typed("K-5-deque-maxlen", "at most 2^63 items", "deque", deque | {"maxlen": ["i", hex(2**63)]}, pair)
+    for name, why, names in [
+        ("fewer", "a name for two items", ["x"]),
+        ("more", "three names for two items", ["x", "y", "z"]),
+        ("twice", "a name twice", ["x", "x"]),
+        ("underscore", "a name that begins with an underscore", ["x", "_y"]),
+        ("dunder", "a name with underscores on both sides", ["x", "__class__"]),
+        ("keyword", "a name that is a keyword", ["x", "class"]),
+        ("constant", "a name that is None", ["x", "None"]),
+        ("blank", "a name with a blank", ["x", "a b"]),
+        ("digit", "a name that begins with a digit", ["x", "1"]),
+        ("empty", "a name without characters", ["x", ""]),
+    ]:
+        typed(f"K-5-namedtuple-{name}", why, "namedtuple", {"class": "a:B", "names": ["r", 1], "items": ["r", 2]},
+              ["seq", "tuple", names], pair)  # fmt: skip
+    typed("K-5-enum", "a member twice", "enum", {"class": "a:B", "members": ["r", 1]}, ["seq", "tuple", ["A", "A"]])
+    typed("K-5-range", "a step of 0", "range", {"start": 0, "stop": 1, "step": 0})
+    for name, why, flavour, text in [
+        ("flavour", "a path of another system", "vms", "a"),
+        ("flavour-case", "a flavour in another case", "Posix", "a"),
+        ("empty", "an empty path", "posix", ""),
+        ("slashes", "two slashes", "posix", "a//b"),
+        ("three-slashes", "three slashes in front", "posix", "///a"),
+        ("slash-behind", "a slash behind a path", "posix", "a/"),
+        ("dot", "a part that is a dot", "posix", "a/./b"),
+        ("dot-in-front", "a dot in front of a path", "posix", "./a"),
+        ("windows-slash", "a slash in a path of Windows", "windows", "a/b"),
+        ("windows-behind", "a backslash behind a path", "windows", "C:\\a\\"),
+        ("windows-share", "a share without its root", "windows", "\\\\host\\share"),
+        ("windows-empty", "an empty path of Windows", "windows", ""),
+    ]:
+        typed(f"K-5-path-{name}", why, "path", {"flavour": flavour, "pure": True, "text": text})
+    for name, why, changed in [
+        ("february-30", "the 30th of February", {"day": 30}),
+        ("february-29", "the 29th of February in a common year", {"year": 2023}),
+        ("century", "the 29th of February 1900", {"year": 1900}),
+        ("day-0", "day 0", {"day": 0}),
+        ("month-0", "month 0", {"month": 0}),
+        ("month-13", "month 13", {"month": 13}),
+        ("year-0", "year 0", {"year": 0}),
+        ("year-10000", "year 10000", {"year": 10000}),
+        ("beyond-64-bits", "year 2^70", {"year": ["i", hex(2**70)]}),
+    ]:
+        typed(f"K-5-date-{name}", why, "date", DAY | changed)
+        typed(f"K-5-datetime-{name}", f"{why}, with a time", "datetime", DAY | changed | CLOCK)
+    for name, why, changed in [
+        ("hour", "hour 24", {"hour": 24}),
+        ("minute", "minute 60", {"minute": 60}),
+        ("second", "second 60", {"second": 60}),
+        ("microsecond", "microsecond 1,000,000", {"microsecond": 10**6}),
+        ("negative", "hour -1", {"hour": -1}),
+        ("fold", "fold is 2", {"fold": 2}),
+        ("fold-negative", "fold is -1", {"fold": -1}),
+        ("beyond-64-bits", "second 2^70", {"second": ["i", hex(2**70)]}),
+    ]:
+        typed(f"K-5-time-{name}", why, "time", CLOCK | changed)
+    typed("K-5-datetime-fold", "fold is 2, with a date", "datetime", DAY | CLOCK | {"fold": 2})
+    for name, why, changed in [
+        ("seconds", "as many seconds as a day has", {"seconds": 86_400}),
+        ("seconds-negative", "-1 seconds", {"seconds": -1}),
+        ("microseconds", "1,000,000 microseconds", {"microseconds": 10**6}),
+        ("microseconds-negative", "-1 microseconds", {"microseconds": -1}),
+        ("days", "1,000,000,000 days", {"days": 10**9}),
+        ("days-negative", "-1,000,000,000 days", {"days": -(10**9)}),
+        ("beyond-64-bits", "2^70 days", {"days": ["i", hex(2**70)]}),
+    ]:
+        typed(f"K-5-timedelta-{name}", why, "timedelta", DELTA | changed)
+    for name, why, changed in [
+        ("day", "an offset of 24 hours", {"days": 1}),
+        ("day-negative", "an offset of -24 hours", {"days": -1}),
+        ("year", "an offset of 365 days", {"days": 365}),
+    ]:
+        typed(f"K-5-timezone-{name}", why, "timezone", {"offset": ["r", 1]}, ["typed", "timedelta", 1, DELTA | changed])
+    for name, why, text in [
+        ("upper-case", "hexadecimal in upper case", UUID["hex"].upper()),
+        ("hyphens", "with hyphens", "01234567-89ab-cdef-0123-456789abcdef"),
+        ("braces", "in braces", "{" + UUID["hex"] + "}"),
+        ("short", "31 digits", UUID["hex"][1:]),
+        ("long", "33 digits", UUID["hex"] + "0"),
+        ("word", "letters that are no digits", "g" * 32),
+        ("digits", "digits that are not ASCII", "\u0663" * 32),
+    ]:
+        typed(f"K-5-uuid-{name}", why, "UUID", {"hex": text})
+    typed("K-5-uuid-unknown", "safe says that it is unknown", "UUID", UUID | {"safe": "unknown"})
+    typed("K-5-uuid-safe", "safe is another word", "UUID", UUID | {"safe": "yes"})
+    for name, why, text in [
+        ("empty", "no digits", ""),
+        ("word", "a word", "one"),
+        ("plus", "a plus sign", "+1"),
+        ("zero", "a zero in front", "01"),
+        ("point", "a point and nothing behind it", "1."),
+        ("no-zero", "a point and nothing before it", ".5"),
+        ("case", "an exponent in lower case", "1e+5"),
+        ("exponent", "an exponent without a sign", "1E5"),
+        ("needless", "an exponent that is not needed", "1E-3"),
+        ("scientific", "a small number in full", "0.0000001"),
+        ("two-digits", "two digits before the point", "12E+5"),
+        ("blank", "a blank", " 1"),
+        ("underscore", "an underscore", "1_0"),
+        ("digits", "digits that are not ASCII", "\u0663"),
+        ("infinity", "infinity by another name", "inf"),
+        ("nan", "NaN in lower case", "nan"),
+        ("nan-0", "a NaN with a zero", "NaN0"),
+        ("large", "an exponent of 10^18", "1E+1000000000000000000"),
+        ("small", "an exponent of -2 * 10^18", "1E-2000000000000000000"),
+        ("huge", "an exponent of 10^30", f"1E+{10**30}"),
+        ("surrogate", "a surrogate", ["s", "7aCA"]),
+    ]:
+        typed(f"K-5-decimal-{name}", why, "Decimal", {"text": text})
+    for name, why, numerator, denominator in [
+        ("zero", "1 / 0", 1, 0),
+        ("negative", "1 / -2", 1, -2),
+        ("lowest", "2 / 4", 2, 4),
+        ("of-zero", "0 / 2", 0, 2),
+    ]:
+        typed(f"K-5-fraction-{name}", why, "Fraction", {"numerator": numerator, "denominator": denominator})
+    long = ["i", hex(2**16384)]
+    typed("LIMIT-numerator", "a numerator of 16,385 bits", "Fraction", {"numerator": long, "denominator": 1})
+    typed("LIMIT-denominator", "a denominator of 16,385 bits", "Fraction", {"numerator": 1, "denominator": long})
+
+
+def _numpy_values(typed: Callable[..., None]) -> None:
+    """K-5: fields of the right types, and of no value of numpy's."""
+    for name, why, text in [
+        ("word", "a dtype by its name", "float32"),
+        ("object", "objects", "|O"),
+        ("void", "bytes of no type", "|V4"),
+        ("fields", "fields of their own", "f4,f4"),
+        ("native", "the machine's byte order", "=f4"),
+        ("order-of-byte", "a byte order of bytes", "<i1"),
+        ("order-of-bool", "a byte order of booleans", ">b1"),
+        ("no-order", "no byte order", "|i4"),
+        ("long-double", "floats that differ from machine to machine", "<f16"),
+        ("size", "an integer of three bytes", "<i3"),
+        ("empty", "no text", ""),
+        ("characters-0", "texts of no character", "<U0"),
+        ("characters-zero", "a zero in front of a number", "<U01"),
+        ("characters-many", "texts of a million characters", "<U1000000"),
+        ("characters-digits", "digits that are not ASCII", "<U\u0663"),
+        ("bytes-order", "a byte order of bytes", "<S1"),
+        ("bytes-0", "texts of no byte", "|S0"),
+        ("unit", "an unknown unit", "<M8[y]"),
+        ("unit-generic", "the unit of no unit", "<M8[generic]"),
+        ("unit-empty", "brackets around no unit", "<M8[]"),
+        ("unit-0", "no seconds", "<M8[0s]"),
+        ("unit-1", "one second as a number of seconds", "<M8[1s]"),
+        ("unit-many", "a million seconds", "<m8[1000000s]"),
+        ("unit-order", "dates without a byte order", "|M8[s]"),
+        ("newline", "a line end", "<i4\n"),
+    ]:
+        typed(f"K-5-dtype-{name}", why, "numpy.dtype", {"name": text})
+    for name, why, dtype, data in [
+        ("short", "three bytes of four", "<f4", "AAAA"),
+        ("long", "six bytes of four", "<f4", "AAAAAAAA"),
+        ("empty", "no byte", "|u1", ""),
+        ("big-endian", "big-endian", ">i2", "AAA="),
+        ("characters", "a text of a fixed size", "<U1", "QQAAAA=="),
+        ("bytes", "bytes of a fixed size", "|S1", "QQ=="),
+        ("bool", "a boolean of 2", "|b1", "Ag=="),
+        ("utf8", "text that is not UTF-8", "U", "/w=="),
+        ("cut", "text that ends within a character", "U", "YcM="),
+        ("object", "an object", "|O", "AAAAAAAAAAA="),
+        ("word", "a dtype by its name", "uint8", "AA=="),
+    ]:
+        typed(f"K-5-scalar-{name}", why, "numpy.scalar", {"dtype": dtype, "data": ["b", data]})
+
+    def array(name: str, why: str, dtype: str, row: Row, **more: Any) -> None:
+        fields = {"dtype": dtype, "data": ["t", 0], "writeable": True}
+        bad(f"K-5-array-{name}", why, ["r", 0], [["typed", "numpy.ndarray", 1, fields]], flags="0", rows=[row], **more)
+
+    def row(dtype: str, *shape: int, data: bytes | None = None) -> Row:
+        nbytes = math.prod(shape) * {"F32": 4, "U8": 1, "I8": 1}[dtype]
+        return RESERVED + "array", dtype, list(shape), bytes(nbytes) if data is None else data
+
+    array("object", "an array of objects", "|O", row("U8", 1, 8))
+    array("native", "an array in the machine's byte order", "=f4", row("F32", 2))
+    array("other", "int32 kept as float32", "<i4", row("F32", 2))
+    array("of-bytes", "float32 kept as bytes", "<f4", row("U8", 2, 4))
+    array("signed", "uint8 kept as int8", "|u1", row("I8", 2))
+    array("big-endian", "big-endian floats kept as float32", ">f4", row("F32", 2))
+    array("signed-bytes", "texts kept as int8", "|S2", row("I8", 2, 2))
+    array("scalar", "a text in no dimension", "|S1", row("U8"))
+    array("size", "texts of two characters in four bytes each", "<U2", row("U8", 2, 4))
+    array("step", "bytes of a text that are apart", "|S2", row("U8", 2, 2), views=[[0, "uint8", [2, 2], [1, 2], 0]])
+    array("step-of-one", "a text of one byte, whose stride is 2", "|S1", row("U8", 2, 1),
+          views=[[0, "uint8", [2, 1], [1, 2], 0]])  # fmt: skip
+    array("step-of-memory", "bytes of a text that are apart in memory", "|S2", row("U8", 2, 2), strides=[[0, [1, 2]]])
+    large = "a".encode("utf-32-le") + (0x110000).to_bytes(4, "little")
+    array("character", "a character beyond U+10FFFF", "<U1", row("U8", 2, 4, data=large))
+    array("character-big-endian", "a character of the other byte order", ">U1", row("U8", 1, 4, data=b"a\0\0\0"))
+    crossed = "aaaa".encode("utf-32-le")
+    array("character-of-view", "characters between others", "<U1", row("U8", 16, data=crossed),
+          views=[[0, "uint8", [2, 3, 4], [0, 4, 1], 1]])  # fmt: skip
+    array("character-in-memory", "a large character in memory of another order", "<U1",
+          row("U8", 2, 2, 4, data="abc".encode("utf-32-le") + b"\0\0\x11\0"), strides=[[0, [4, 8, 1]]])  # fmt: skip
+
+
 def _values() -> None:
     def nodes(name: str, why: str, *below: Any, **more: Any) -> None:
         bad(name, why, ["r", 0], below, **more)
@@ -1557,6 +2138,7 @@ def _values() -> None:
     nodes("V-2-partial", "a partial as a key", key,
           ["typed", "partial", 1, {"function": ["r", 2], "args": ["r", 3], "keywords": ["r", 4]}],
           ["typed", "function", 1, {"name": "a:b"}], ["seq", "tuple", []], ["map", [], []])  # fmt: skip
+    _library_keys(nodes)
     nodes("V-2-cycle", "a tuple that holds itself as a key", key, ["seq", "tuple", [["r", 1]]])
     nodes("V-2-frozenset-cycle", "a frozenset that holds itself", ["seq", "frozenset", [["r", 0]]])
     nodes("V-2-frozenset-cycle-of-two", "a frozenset that holds itself through a tuple",
@@ -1622,6 +2204,120 @@ def _values() -> None:
           ["seq", "tuple", [["r", 0]]])  # fmt: skip
     _long(nodes)
     _recurrent(nodes)
+
+
+def _library_keys(nodes: Callable[..., None]) -> None:
+    """Values of Python's and numpy's own types as keys, and in cycles."""
+    key, empty = ["map", [["r", 1]], [1]], ["map", [], []]
+    nodes("V-2-defaultdict", "a defaultdict as a key", key,
+          ["typed", "defaultdict", 1, {"factory": None, "items": ["r", 2]}], empty)  # fmt: skip
+    nodes("V-2-Counter", "a Counter as a key", key, ["typed", "Counter", 1, {"items": ["r", 2]}], empty)
+    nodes("V-2-deque", "a deque in a set", ["seq", "set", [["r", 1]]],
+          ["typed", "deque", 1, {"items": ["r", 2], "maxlen": None}], ["seq", "tuple", []])  # fmt: skip
+    for kind in ("Namespace", "SimpleNamespace"):
+        nodes(f"V-2-{kind}", f"a {kind} as a key", key, ["typed", kind, 1, {"attributes": ["r", 2]}], empty)
+    nodes("V-2-slice", "a slice as a key", key, ["typed", "slice", 1, {"start": None, "stop": 1, "step": None}])
+    nodes("V-2-generator", "a generator as a key", key,
+          ["typed", "torch.Generator", 1, {"device": "cpu", "state": ["b", ""]}])  # fmt: skip
+    nodes("V-2-array", "an array as a key", key,
+          ["typed", "numpy.ndarray", 1, {"dtype": "|i1", "data": ["t", 0], "writeable": True}],
+          flags="0", rows=[BYTE])  # fmt: skip
+    nodes("V-2-signalling-nan", "a signalling NaN as a key", key, ["typed", "Decimal", 1, {"text": "sNaN"}])
+    nodes("V-2-signalling-nan-inside", "a tuple of a signalling NaN in a set", ["seq", "set", [["r", 1]]],
+          ["seq", "tuple", [["r", 2]]], ["typed", "Decimal", 1, {"text": "-sNaN12"}])  # fmt: skip
+    named = ["typed", "namedtuple", 1, {"class": "a:B", "names": ["r", 2], "items": ["r", 3]}]
+    nodes("V-2-namedtuple", "a namedtuple of a list as a key", key, named, ["seq", "tuple", ["x"]],
+          ["seq", "tuple", [["r", 4]]], ["seq", "list", []])  # fmt: skip
+    nodes("V-2-namedtuple-cycle", "a namedtuple that holds itself as a key", key, named, ["seq", "tuple", ["x"]],
+          ["seq", "tuple", [["r", 1]]])  # fmt: skip
+    nodes("V-2-weight-of-namedtuple", "a namedtuple of 499 items as a key", key, named,
+          ["seq", "tuple", [f"f{i}" for i in range(499)]], ["seq", "tuple", list(range(499))])  # fmt: skip
+    nodes("V-2-weight-of-members", "a flag of 999 members as a key", key,
+          ["typed", "enum", 1, {"class": "a:B", "members": ["r", 2]}],
+          ["seq", "tuple", [f"M{i}" for i in range(999)]])  # fmt: skip
+    zone = [["typed", "timezone", 1, {"offset": ["r", 4]}], ["typed", "timedelta", 1, DELTA]]
+    nodes("V-2-weight-of-times", "a key of 333 times of weight 3, and 1", key,
+          ["seq", "tuple", [*[["r", 2]] * 333, 1]],
+          ["typed", "time", 1, CLOCK | {"timezone": ["r", 3]}], *zone)  # fmt: skip
+
+    def equal(name: str, why: str, first: list[Any], second: Any, *below: Any) -> None:
+        pair = [["r", 1], ["r", 2] if isinstance(second, list) and second[0] == "typed" else second]
+        nodes(f"V-3-{name}", why, ["seq", "set", pair], first, *([second] if pair[1] == ["r", 2] else []), *below)
+
+    def value(kind: str, **fields: Any) -> list[Any]:
+        return ["typed", kind, 1, fields]
+
+    equal("dates", "a date twice", value("date", **DAY), value("date", **DAY))
+    equal("folds", "two times that differ in fold", value("time", **CLOCK), value("time", **CLOCK | {"fold": 1}))
+    equal(
+        "ranges",
+        "two ranges of nothing",
+        value("range", start=0, stop=0, step=1),
+        value("range", start=9, stop=1, step=2),
+    )
+    equal("paths", "a path twice, once a pure one", value("path", flavour="posix", pure=True, text="a"),
+          value("path", flavour="posix", pure=False, text="a"))  # fmt: skip
+    equal("uuids", "a UUID twice, once a safe one", value("UUID", **UUID), value("UUID", **UUID, safe="safe"))
+    equal("timedeltas", "a timedelta twice", value("timedelta", **DELTA), value("timedelta", **DELTA))
+    equal("decimal", "1.0 as a Decimal, and 1", value("Decimal", text="1.0"), 1)
+    equal("decimal-zero", "zero as a Decimal, and false", value("Decimal", text="-0E+999999999999999999"), False)
+    equal(
+        "decimal-float", "0.5 as a Decimal, and as a complex number", value("Decimal", text="0.50"), ["c", "0.5", "0.0"]
+    )
+    equal(
+        "decimals",
+        "a Decimal in two forms",
+        value("Decimal", text="1E+900000000"),
+        value("Decimal", text="1.0E+900000000"),
+    )
+    equal("decimal-infinity", "infinity, and infinity as a Decimal", value("Decimal", text="Infinity"), ["f", "inf"])
+    equal("fraction", "one half, and 0.5", value("Fraction", numerator=1, denominator=2), ["f", "0.5"])
+    equal(
+        "fraction-decimal",
+        "one half twice",
+        value("Fraction", numerator=1, denominator=2),
+        value("Decimal", text="0.5"),
+    )
+    equal("scalar", "1, and 1 of numpy", value("numpy.scalar", dtype="<i2", data=["b", "AQA="]), 1)
+    equal("scalar-float", "1, and 1.0 of numpy", value("numpy.scalar", dtype="<f2", data=["b", "ADw="]), 1)
+    equal("scalar-text", "a text, and the same of numpy", value("numpy.scalar", dtype="U", data=["b", "YQ=="]), "a")
+    equal(
+        "scalar-bytes",
+        "bytes, and the same of numpy",
+        value("numpy.scalar", dtype="S", data=["b", "YQ=="]),
+        ["b", "YQ=="],
+    )
+    equal("layouts", "a layout twice", value("torch.layout", name="strided"), value("torch.layout", name="strided"))
+    equal("numpy-dtypes", "a dtype twice", value("numpy.dtype", name="<f4"), value("numpy.dtype", name="<f4"))
+    hour = DELTA | {"seconds": 3600}
+    nodes("V-3-moments", "a moment in two time zones", ["seq", "set", [["r", 1], ["r", 4]]],
+          value("datetime", **DAY, **CLOCK | {"timezone": ["r", 2]}),
+          value("timezone", offset=["r", 3]), value("timedelta", **DELTA),
+          value("datetime", **DAY, **CLOCK | {"hour": 13, "timezone": ["r", 5]}),
+          value("timezone", offset=["r", 6]), value("timedelta", **hour))  # fmt: skip
+    nodes("V-3-timezones", "a time zone with a name and without", ["seq", "set", [["r", 1], ["r", 3]]],
+          value("timezone", offset=["r", 2]), value("timedelta", **hour),
+          value("timezone", offset=["r", 4], name="CET"), value("timedelta", **hour))  # fmt: skip
+    nodes("V-3-tuples-of-values", "two tuples of equal values", ["seq", "set", [["r", 1], ["r", 3]]],
+          ["seq", "tuple", [["r", 2], "a"]], value("Fraction", numerator=2, denominator=1),
+          ["seq", "tuple", [["r", 4], "a"]], value("Decimal", text="2.0"))  # fmt: skip
+    many = [["r", i] for i in range(1, 67)]
+    step = 2**61 - 1
+    nodes("LIMIT-hashes-of-fractions", "66 fractions of equal hashes", ["seq", "set", many],
+          *[value("Fraction", numerator=["i", hex(i * step)], denominator=1) for i in range(1, 67)])  # fmt: skip
+    nodes("LIMIT-hashes-of-decimals", "66 Decimals of equal hashes", ["map", many, [None] * 66],
+          *[value("Decimal", text=str(i * step)) for i in range(1, 67)])  # fmt: skip
+    nodes("LIMIT-hashes-of-uuids", "66 UUIDs of equal hashes", ["seq", "set", many],
+          *[value("UUID", hex=f"{i * step:032x}") for i in range(1, 67)])  # fmt: skip
+    pairs = [["seq", "tuple", [["r", 2 * i + 2], "a"]] for i in range(66)]
+    fractions = [value("Fraction", numerator=["i", hex(i * step)], denominator=1) for i in range(1, 67)]
+    nodes("LIMIT-hashes-of-values-inside", "66 tuples whose items are of equal hashes",
+          ["seq", "set", [["r", 2 * i + 1] for i in range(66)]],
+          *[part for both in zip(pairs, fractions, strict=True) for part in both])  # fmt: skip
+    nodes("V-4-slice", "a slice that holds itself", value("slice", start=["r", 0], stop=None, step=None))
+    nodes("V-4-namedtuple", "a namedtuple that holds itself",
+          value("namedtuple", **{"class": "a:B", "names": ["r", 1], "items": ["r", 2]}), ["seq", "tuple", ["x"]],
+          ["seq", "tuple", [["r", 0]]])  # fmt: skip
 
 
 def _long(nodes: Callable[..., None]) -> None:

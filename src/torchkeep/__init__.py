@@ -40,8 +40,11 @@ from .errors import UnsaveableError as UnsaveableError
 from .errors import VersionError as VersionError
 from .report import FileReport as FileReport
 from .report import LoadReport as LoadReport
+from .report import Need as Need
 from .report import ObjectReport as ObjectReport
+from .report import Route as Route
 from .report import SaveReport as SaveReport
+from .report import TensorInfo as TensorInfo
 
 if _TYPE_CHECKING:
     from .values import ModuleState as ModuleState

@@ -40,6 +40,7 @@ def save(
     *,
     durable: bool = True,
     overwrite: bool = True,
+    allow: Iterable[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> SaveReport:
     """Save a model, a state_dict, a checkpoint, or any supported value as one safetensors file.
@@ -52,13 +53,15 @@ def save(
         path: where to; a symbolic link is followed. Conventionally ``*.safetensors``.
         durable: wait until the bytes are on the disk, so that the file survives a power cut.
         overwrite: whether a file that is there is replaced.
+        allow: ``"unsaveable"`` leaves out what cannot be saved (a lambda, a lock, an open file), with a warning for
+            each. The file then gives back its weights and its skeleton, and no longer the whole object.
         progress: called with (bytes written, bytes in all) now and then.
 
     Returns:
         A report of what was written and what was noticed.
 
     Raises:
-        UnsaveableError: something in `obj` has no codec; the message gives its path. Nothing was written.
+        UnsaveableError: something in `obj` cannot be saved; the message gives its path. Nothing was written.
         DestinationError: the path has the suffix of a torch file. Nothing was written.
         SaveError: the header would be larger than readers accept, or the object is one that no file may hold
             (a tensor expanded beyond the limits, a module with two things of one name). Nothing was written.
@@ -67,6 +70,7 @@ def save(
     """
     from . import values
 
+    allowed = _allowed(allow, {"unsaveable"})
     name = os.fsdecode(path)
     if name.lower().endswith(_TORCH_SUFFIXES):
         raise DestinationError(
@@ -74,7 +78,7 @@ def save(
             "model.safetensors, or write a torch file with torch.save(model.state_dict(), path)."
         )
     with document.collector_paused():
-        encoded = values.encode(obj)
+        encoded = values.encode(obj, leave="unsaveable" in allowed)
         _check_saved(encoded.document)
         layout = containers.layout(encoded.document)
     data_nbytes = sum(span.nbytes for span in layout.spans)
@@ -86,7 +90,7 @@ def save(
         staged.patch(layout.header([digests[i] for i in range(len(digests))]), 0)
         staged.commit()
     findings = tuple(encoded.document.findings)
-    _warn(finding for finding in findings if finding.severity != "note")
+    _warn(finding for finding in values.merged(list(findings)) if finding.severity != "note")
     return SaveReport(name, layout.nbytes, findings)
 
 
@@ -157,7 +161,9 @@ def load(
         memory = values.allocate(meaning.tensors, rows)
         _Reader(source, contents).fill(memory)
         state = values.optimizer_rows(meaning, positions)
-        tensors = values.tensors(memory, rows, device=place, dtype=dtype, on_cpu=state.steps, uncast=state.all)
+        host = values.host_rows(meaning, positions)
+        on_cpu, uncast = state.steps | host, state.all | host
+        tensors = values.tensors(memory, rows, device=place, dtype=dtype, on_cpu=on_cpu, uncast=uncast)
         built = values.build(meaning, start, tensors, audit)
     flags: Mode = mode or ("saved" if state.present else "eval")
     values.set_mode(built.modules, flags)

@@ -120,9 +120,21 @@ class SaveError(TorchkeepError):
 
 
 class UnsaveableError(SaveError, TypeError):
-    """An object in the graph has no codec; the message gives its path."""
+    """An object in the graph has no codec; the message gives its path.
+
+    Attributes:
+        subject: the object.
+        where: its path, such as ``model.encoder.act``.
+        reason: what it is and why it cannot be saved.
+    """
 
     code = "TK-UNSAVEABLE"
+
+    def __init__(self, message: str, *, subject: object = None, where: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.subject = subject
+        self.where = where
+        self.reason = reason
 
 
 class DestinationError(SaveError, ValueError):

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -624,14 +623,8 @@ UNSAVEABLE: dict[str, Any] = {
     "generator": lambda: (i for i in ()),
     "lock": threading.Lock,
     "text stream": io.StringIO,
-    "path": lambda: Path("x"),
-    "enum": lambda: Color.RED,
-    "named tuple": lambda: Pair(1),
-    "namespace": lambda: types.SimpleNamespace(a=1),
     "reduce": Reduced,
-    "slots": Slotted,
     "dict subclass": lambda: Inherited(a=1),
-    "range": lambda: range(3),
     "bytearray": lambda: bytearray(b"x"),
     "ellipsis": lambda: ...,
     "module": lambda: os,
@@ -644,7 +637,6 @@ UNSAVEABLE: dict[str, Any] = {
     "meta": lambda: torch.empty(2, device="meta"),
     "storage": lambda: torch.zeros(2).untyped_storage(),
     "graph": lambda: torch.fx.symbolic_trace(nn.ReLU()),
-    "generator of torch": torch.Generator,
     "object": object,
     "bound method of an object": lambda: Slotted().__repr__,
 }
@@ -677,8 +669,8 @@ def test_a_nested_tensor_is_refused(layout: torch.layout, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("holder", [lambda bad: {bad: 1}, lambda bad: {"x": {(1, bad)}}, lambda bad: {"x": {bad: {}}}])
 def test_an_unsaveable_key_is_refused(holder: Any, tmp_path: Path) -> None:
-    with pytest.raises(torchkeep.UnsaveableError, match="Color"):
-        torchkeep.save(holder(Color.RED), tmp_path / "x.safetensors")
+    with pytest.raises(torchkeep.UnsaveableError, match="Reduced"):
+        torchkeep.save(holder(Reduced()), tmp_path / "x.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -28,18 +28,6 @@ Saved = Callable[[Any], Path]
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Saved:
-    """Saves an object and gives the path."""
-
-    def save(obj: Any) -> Path:
-        path = tmp_path / "saved.safetensors"
-        torchkeep.save(obj, path, durable=False)
-        return path
-
-    return save
-
-
 def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
     command = [sys.executable, "-W", "error", "-m", "torchkeep", *map(str, arguments)]

@@ -26,7 +26,7 @@ import safetensors
 import xxhash
 
 from torchkeep.containers import Contents, read
-from torchkeep.document import Node, Opaque, TensorRef, Typed, Value
+from torchkeep.document import ITEMSIZE, Node, Opaque, TensorRef, Typed, Value, View, row_major
 from torchkeep.errors import DigestError, FormatError, LimitError, LoadError
 from torchkeep.storage import open_source
 
@@ -70,7 +70,7 @@ def _checker_says(data: bytes) -> str:
 
 def _of_objects(clause: str) -> bool:
     """Whether a reader may leave a clause until it builds."""
-    return clause.startswith("V") or clause == "M-3"
+    return clause.startswith("V") or clause in ("K-5", "M-3", "LIMIT")
 
 
 def _reader_says(path: Path, *, build: bool) -> str:
@@ -106,20 +106,33 @@ def _build(contents: Contents, data: bytes) -> None:
     document = contents.document
     if any(isinstance(node, Opaque) for node in document.nodes):
         raise LoadError("what can only be described is never built")
-    texts = {value.index for value in map(_data_of, document.nodes) if isinstance(value, TensorRef)}
-    table = document.tensors
-    tensors = {row: torch.zeros(()) for row in range(len(table))}
-    for row in texts:
-        span = contents.placement.spans[table.stored[row]]
-        content = bytearray(data[span.offset : span.offset + span.nbytes])
-        tensors[row] = torch.frombuffer(content, dtype=torch.uint8) if content else torch.zeros(0, dtype=torch.uint8)
+    held = {value.index for value in map(_data_of, document.nodes) if isinstance(value, TensorRef)}
+    tensors = {row: torch.zeros(()) for row in range(len(document.tensors))}
+    tensors |= {row: _tensor(contents, data, row) for row in held}
     recurrent = (torch.nn.RNNBase, torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU)
     opened = {(f"torch.nn:{cls.__name__}", "module"): Opened(cls, "table") for cls in recurrent}
     build(document, document.root, tensors, Audit(opened))  # type: ignore[arg-type]
 
 
+def _tensor(contents: Contents, data: bytes, row: int) -> Any:
+    """A tensor as a load makes it, whatever its dtype: its bytes in the order of its memory, and a view of these."""
+    import torch
+
+    table, stored = contents.document.tensors, contents.document.tensors.stored[row]
+    span, itemsize = contents.placement.spans[stored], ITEMSIZE[table.dtypes[stored]]
+    shape = table.shapes[stored]
+    strides = table.strides.get(stored) or row_major(shape)
+    memory = torch.empty_strided((*shape, itemsize), (*(step * itemsize for step in strides), 1), dtype=torch.uint8)
+    if span.nbytes:
+        content = bytearray(data[span.offset : span.offset + span.nbytes])
+        memory.copy_(torch.frombuffer(content, dtype=torch.uint8).reshape(memory.shape))
+    view = table.views.get(row) or View(table.dtypes[stored], shape, strides, 0)
+    empty = torch.empty(0, dtype=getattr(torch, view.dtype))
+    return empty.set_(memory.untyped_storage(), view.offset, view.shape, view.strides)
+
+
 def _data_of(node: Node) -> Value:
-    return node.fields["data"] if isinstance(node, Typed) and node.kind in ("bytes", "str") else None
+    return node.fields["data"] if isinstance(node, Typed) and node.kind in ("bytes", "str", "numpy.ndarray") else None
 
 
 # --- the vectors --------------------------------------------------------------------------------------

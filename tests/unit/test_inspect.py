@@ -30,18 +30,6 @@ from torchkeep import AccessError, FormatError, NotAFileError, NotFoundError, Ot
 Saved = Callable[[Any], Path]
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Saved:
-    """Saves an object and gives the path."""
-
-    def save(obj: Any) -> Path:
-        path = tmp_path / "saved.safetensors"
-        torchkeep.save(obj, path, durable=False)
-        return path
-
-    return save
-
-
 class Config:
     def __init__(self) -> None:
         self.width = 4

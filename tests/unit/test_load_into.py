@@ -98,18 +98,6 @@ def holds(**buffers: torch.Tensor) -> nn.Module:
 Saved = Callable[[Any], Path]
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Saved:
-    """Saves an object and gives the path."""
-
-    def save(obj: Any) -> Path:
-        path = tmp_path / "saved.safetensors"
-        torchkeep.save(obj, path, durable=False)
-        return path
-
-    return save
-
-
 # What fits
 
 
@@ -890,6 +878,7 @@ def test_extra_state_of_the_right_target_is_named_where_it_fails(saved: Saved) -
     path = saved({"one": Extra({"a": 1}), "two": Extra({"a": 2})})
     with pytest.raises(PartialLoadError) as caught:
         torchkeep.load_into({"one": Picky(), "two": Extra()}, path)
+    assert str(caught.value).count(str(path)) == 1
     assert set(caught.value.overwritten) >= {"one.w", "two.w"}
     assert all(name.startswith(("one.", "two.")) for name in caught.value.overwritten)
 
@@ -988,6 +977,19 @@ def test_a_module_with_a_say_of_its_own_inside_another(saved: Saved, kind: Any) 
     source, target = nn.Linear(2, 2), nn.Sequential(kind())
     torchkeep.load_into(target, saved({"0.old.weight": source.weight, "0.old.bias": source.bias}))
     assert same(target[0].new, source)
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_module_with_a_say_of_its_own_that_refuses_after_another_was_filled(saved: Saved, kind: Any) -> None:
+    path = saved({"one": nn.Linear(2, 2), "two": {"new.weight": torch.ones(2, 2), "new.bias": torch.ones(3)}})
+    target = {"one": nn.Linear(2, 2), "two": kind()}
+    before = {name: bits(t) for name, t in tensors(target["two"]).items()}
+    with pytest.raises(PartialLoadError, match="own load_state_dict") as caught:
+        torchkeep.load_into(target, path)
+    assert {name: bits(t) for name, t in tensors(target["two"]).items()} == before
+    assert sorted(caught.value.overwritten) == ["one.bias", "one.weight"]
+    assert "not changed" not in str(caught.value)
+    assert str(caught.value).count(str(path)) == 1
 
 
 @pytest.mark.parametrize("kind", OWN)
@@ -1113,6 +1115,7 @@ def test_a_late_error_names_exactly_what_was_overwritten(saved: Saved) -> None:
     assert changed == ["a", "b"]
     assert sorted(caught.value.overwritten) == changed
     assert "a, b" in str(caught.value)
+    assert str(caught.value).count(str(path)) == 1
     assert 'verify="first"' in str(caught.value)
     assert isinstance(caught.value.__cause__, DigestError)
 
@@ -1139,6 +1142,19 @@ def test_a_late_error_counts_what_is_copied_too(saved: Saved) -> None:
         torchkeep.load_into(target, path)
     changed = [name for name, tensor in tensors(target).items() if tensor.any()]
     assert sorted(caught.value.overwritten) == changed == ["a"]
+
+
+def test_a_late_error_for_want_of_memory(saved: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, target = saved({"a": torch.ones(2), "b": torch.ones(2)}), holds(a=torch.zeros(2), b=torch.zeros(2).double())
+
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(PartialLoadError, match="no memory") as caught:
+        torchkeep.load_into(target, path)
+    assert caught.value.overwritten == ("a",)
+    assert "othing was" not in str(caught.value)
 
 
 def test_a_late_error_names_tied_names_too(saved: Saved) -> None:

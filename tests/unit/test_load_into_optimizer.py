@@ -17,18 +17,6 @@ from torchkeep import BindError, DigestError, TorchkeepWarning
 Saved = Callable[[Any], Path]
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Saved:
-    """Saves an object and gives the path."""
-
-    def save(obj: Any) -> Path:
-        path = tmp_path / "saved.safetensors"
-        torchkeep.save(obj, path, durable=False)
-        return path
-
-    return save
-
-
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 import os
 import re
@@ -835,14 +834,6 @@ def test_what_stands_in_for_an_object_is_not_saved_in_its_place(tmp_path: Path) 
         with pytest.raises(torchkeep.UnsaveableError, match=r"obj\['x'\] .*stands in for old\.nets:.*classes="):
             torchkeep.save({"x": stand_in}, path)
     assert isinstance(torchkeep.load(path), nn.Sequential)
-
-
-def test_an_enum_is_refused_with_the_line_that_teaches_it(tmp_path: Path) -> None:
-    class Act(enum.Enum):
-        RELU = "relu"
-
-    with pytest.raises(torchkeep.UnsaveableError, match=r"is an Enum.*register\(Act, encode=lambda one: one\.value"):
-        torchkeep.save({"act": Act.RELU}, tmp_path / "x.safetensors")
 
 
 @pytest.mark.skipif(not hasattr(os, "preadv"), reason="counts the calls of preadv")

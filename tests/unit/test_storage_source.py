@@ -59,7 +59,7 @@ def test_open_knows_path_and_size(tmp_path: Path) -> None:
     path.write_bytes(b"12345")
     with open_source(path) as file:
         assert (file.path, file.nbytes) == (str(path), 5)
-        assert not os.get_inheritable(file.fileno())
+        assert not os.get_inheritable(file._file.fileno())
     with pytest.raises(ValueError, match="closed"):
         file.read(Span(0, 1))
 
@@ -124,11 +124,11 @@ def test_symbolic_link_and_loop(tmp_path: Path) -> None:
 def test_refused_open_leaves_no_descriptor(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     with open_source(tmp_path / "a") as file:
-        free = file.fileno()
+        free = file._file.fileno()
     with pytest.raises(NotAFileError):
         open_source(tmp_path)
     with open_source(tmp_path / "a") as file:
-        assert file.fileno() == free
+        assert file._file.fileno() == free
 
 
 @pytest.mark.parametrize("path", ["a\0b", "n" * 5000])

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from torchkeep.document import Role
 from torchkeep.values import torch_table
-from torchkeep.values.torch_table import FUNCTIONS, MODULES, OPTIMIZERS, Role
+from torchkeep.values.torch_table import FUNCTIONS, MODULES, OPTIMIZERS
 
 ROLES: dict[Role, tuple[str, ...]] = {"module": MODULES, "optimizer": OPTIMIZERS, "function": FUNCTIONS}
 EVERY = [(role, name) for role, names in ROLES.items() for name in names]

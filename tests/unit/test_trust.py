@@ -409,7 +409,6 @@ def test_plain_objects_of_the_same_package(program: Any) -> None:
         "ConfigDelChild",
         "ConfigSetstate",
         "ConfigNew",
-        "ConfigSlots",
         "ConfigDict",
         "ConfigError",
         "Net",

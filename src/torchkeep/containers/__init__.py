@@ -6,6 +6,4 @@ gives its Document with the place of each stored tensor; `layout` plans a new fi
 
 from .detect import Contents as Contents
 from .detect import read as read
-from .native import Layout as Layout
 from .native import layout as layout
-from .placement import Placement as Placement

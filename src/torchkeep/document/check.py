@@ -13,11 +13,11 @@ from itertools import chain
 
 import msgspec
 
-from ..errors import FormatError, LimitError, VersionError
+from ..errors import FormatError, LimitError, VersionError, brief
 from ..limits import LIMITS, Limits
-from .dtypes import ITEMSIZE
+from .dtypes import ITEMSIZE, NUMPY_NAME, numpy_itemsize
 from .geometry import extent, is_contiguous, is_dense, plain_ints, row_major
-from .kinds import KINDS, MAX_KEY_WEIGHT, MODULE_INTERNALS, OWN_FIELDS, KeyNodes, Test, key_nodes
+from .kinds import KINDS, MAX_COLLISIONS, MAX_KEY_WEIGHT, MODULE_INTERNALS, OWN_FIELDS, KeyNodes, Test, key_nodes
 from .model import Document
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
@@ -246,6 +246,8 @@ class _Nodes:
             self._check_module(node)
         elif node.kind in ("bytes", "str"):
             self._check_long(node)
+        elif node.kind == "numpy.ndarray":
+            self._check_array(node)
         elif "attributes" in node.fields:
             attributes = self._document.node(node.fields["attributes"])
             assert isinstance(attributes, Map)
@@ -260,6 +262,23 @@ class _Nodes:
         plain = not (table.flags[row] or row in table.views or row in table.lazy or row in table.attributes)
         if not (alone and plain) or table.dtype(row) != "uint8" or len(table.shape(row)) != 1:
             raise FormatError(f"long {node.kind} that are no bytes of their own", clause="V-5")
+
+    def _check_array(self, node: Typed) -> None:
+        """K-5: an array of numpy lies over a tensor of its elements, or over one of their bytes."""
+        value, table, text = node.fields["data"], self._document.tensors, node.text("dtype")
+        assert isinstance(value, TensorRef)
+        row, itemsize = value.index, numpy_itemsize(text)
+        shape, dtype = table.shape(row), table.dtype(row)
+        if itemsize is None:
+            raise FormatError(f"{brief(text)} is no dtype of numpy that a file may hold", clause="K-5")
+        if text in NUMPY_NAME:
+            fits = dtype == NUMPY_NAME[text]
+        else:
+            view = table.views.get(row)
+            strides = view.strides if view else table.strides.get(table.stored[row])
+            fits = dtype == "uint8" and shape[-1:] == (itemsize,) and (strides is None or strides[-1] == 1)
+        if not fits:
+            raise FormatError(f"an array of {text} over a tensor of {dtype} {list(shape)}", clause="K-5")
 
     def is_shared(self, position: int) -> bool:
         """Whether a map or a tuple with anything in it is referred to more than once."""
@@ -302,8 +321,8 @@ class _Nodes:
             plain = tuple(key for key in keys if type(key) is not Ref)
             hashes = set(map(hash, plain))
             hashes.update(nodes.hashes[key.index] for key in keys if type(key) is Ref)
-            if len(keys) - len(hashes) > _MAX_COLLISIONS:
-                raise LimitError(f"more than {_MAX_COLLISIONS} keys of a map have equal hashes")
+            if len(keys) - len(hashes) > MAX_COLLISIONS:
+                raise LimitError(f"more than {MAX_COLLISIONS} keys of a map have equal hashes")
         if len(set(plain)) != len(plain):
             raise FormatError("a key stands twice", clause="V-3")
 
@@ -339,8 +358,6 @@ def _check_attribute_names(names: Iterable[Value]) -> None:
 
 _PLAIN_KEYS = frozenset({str, bytes, TensorRef})
 """Types of keys whose hashes nobody can choose to be equal."""
-
-_MAX_COLLISIONS = 64
 
 
 def _sample(names: list[str]) -> str:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 _TYPES: dict[str, tuple[int, str | None]] = {
     "bool": (1, "BOOL"),
     "uint8": (1, "U8"),
@@ -42,3 +44,26 @@ ITEMSIZE: dict[str, int] = {name: itemsize for name, (itemsize, _) in _TYPES.ite
 
 SAFETENSORS_NAME: dict[str, str] = {name: named for name, (_, named) in _TYPES.items() if named}
 """What safetensors calls a dtype. A tensor of any other is stored as bytes, under a reserved name."""
+
+NUMPY_NAME: dict[str, str] = {
+    "|b1": "bool", "|i1": "int8", "|u1": "uint8",
+    "<i2": "int16", "<i4": "int32", "<i8": "int64", "<u2": "uint16", "<u4": "uint32", "<u8": "uint64",
+    "<f2": "float16", "<f4": "float32", "<f8": "float64", "<c8": "complex64", "<c16": "complex128",
+}  # fmt: skip
+"""numpy's texts of dtypes (`numpy.dtype.str`) that torch has, too -> torch's names of them."""
+
+_NUMBERS = re.compile(r">(?:i2|i4|i8|u2|u4|u8|f2|f4|f8|c8|c16)")
+_TEXTS = re.compile(r"(?:[<>]U|\|S)[1-9][0-9]{0,5}")
+_DATES = re.compile(r"[<>][Mm]8(?:\[(?:[2-9]|[1-9][0-9]{1,5})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?")
+
+
+def numpy_itemsize(text: str) -> int | None:
+    """Bytes of an element of a dtype that a file may hold, by numpy's text; None for any other text.
+
+    Each is of a fixed size, and none is made of objects or of fields.
+    """
+    if text in NUMPY_NAME or _NUMBERS.fullmatch(text):
+        return int(text[2:])
+    if _TEXTS.fullmatch(text):
+        return int(text[2:]) * (4 if text[1] == "U" else 1)
+    return 8 if _DATES.fullmatch(text) else None

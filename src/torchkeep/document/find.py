@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import KeyMissingError, brief
 from .model import Document
-from .nodes import Seq, Value
+from .nodes import Seq, Typed, Value
 from .state_dict import items_of
 
 _SHOWN = 12
@@ -48,11 +48,13 @@ def _entries(document: Document, value: Value) -> Mapping[Any, Value]:
     node = document.node(value)
     if isinstance(node, Seq):
         return dict(enumerate(node.items))
-    module = document.typed(value, "module")
-    if module is None:
+    if not isinstance(node, Typed):
         return {}
+    if node.kind in ("deque", "namedtuple"):
+        entries = _entries(document, node.fields["items"])
+        return {**entries, **dict(zip(document.texts(node.fields.get("names")), entries.values(), strict=False))}
     return {
         name: child
         for field in ("parameters", "buffers", "modules", "attributes")
-        for name, child in document.entries(module.fields.get(field)).items()
+        for name, child in document.pairs(node.fields.get(field))
     }

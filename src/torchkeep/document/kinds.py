@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from .model import Document
-from .nodes import Map, Ref, Seq, TensorRef, Typed, Value
+from .model import Document, Role
+from .nodes import Map, Node, Opaque, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import PARAMETER
 
 Test = Callable[[Document, Value], bool]
@@ -26,6 +26,18 @@ def _flag(document: Document, value: Value) -> bool:
     return isinstance(value, bool)
 
 
+def _integer(document: Document, value: Value) -> bool:
+    return type(value) is int
+
+
+def _size(document: Document, value: Value) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _bytes(document: Document, value: Value) -> bool:
+    return isinstance(value, bytes)
+
+
 def _anything(document: Document, value: Value) -> bool:
     return True
 
@@ -37,7 +49,7 @@ def _tensor(document: Document, value: Value) -> bool:
 def _callable(document: Document, value: Value) -> bool:
     """What a partial holds: never another partial, which Python would have joined with it."""
     node = document.node(value)
-    return isinstance(node, Typed) and node.kind in _CALLABLES
+    return isinstance(node, Opaque) or (isinstance(node, Typed) and node.kind in _CALLABLES)
 
 
 def _parameter(document: Document, value: Value) -> bool:
@@ -94,6 +106,28 @@ def _module(document: Document, value: Value) -> bool:
     return document.typed(value, "module") is not None
 
 
+def _timedelta(document: Document, value: Value) -> bool:
+    return document.typed(value, "timedelta") is not None
+
+
+def _timezone(document: Document, value: Value) -> bool:
+    return document.typed(value, "timezone") is not None
+
+
+def _factory(document: Document, value: Value) -> bool:
+    return _callable(document, value) or document.typed(value, "partial") is not None
+
+
+def _or_none(test: Test) -> Test:
+    return lambda document, value: value is None or test(document, value)
+
+
+_CLOCK: dict[str, Test] = {
+    **dict.fromkeys(("hour", "minute", "second", "microsecond", "fold"), _integer),
+    "timezone": _or_none(_timezone),
+}
+
+
 class Kind(msgspec.Struct, frozen=True):
     """A kind's version, its fields, and the fields that may be absent."""
 
@@ -141,17 +175,55 @@ KINDS: dict[str, Kind] = {
         },
         frozenset({"attributes"}),
     ),
+    # the standard library's
+    "defaultdict": Kind(1, {"factory": _or_none(_factory), "items": _map}),
+    "Counter": Kind(1, {"items": _map, "attributes": _named(_anything)}, frozenset({"attributes"})),
+    "deque": Kind(1, {"items": _tuple, "maxlen": _or_none(_size)}),
+    "Namespace": Kind(1, {"attributes": _named(_anything)}),
+    "SimpleNamespace": Kind(1, {"attributes": _named(_anything)}),
+    "slice": Kind(1, dict.fromkeys(("start", "stop", "step"), _anything)),
+    "range": Kind(1, dict.fromkeys(("start", "stop", "step"), _integer)),
+    "namedtuple": Kind(1, {"class": _text, "names": _texts, "items": _tuple}),
+    "enum": Kind(1, {"class": _text, "members": _texts}),
+    "path": Kind(1, {"flavour": _text, "pure": _flag, "text": _text}),
+    "date": Kind(1, dict.fromkeys(("year", "month", "day"), _integer)),
+    "time": Kind(1, _CLOCK),
+    "datetime": Kind(1, {**dict.fromkeys(("year", "month", "day"), _integer), **_CLOCK}),
+    "timedelta": Kind(1, dict.fromkeys(("days", "seconds", "microseconds"), _integer)),
+    "timezone": Kind(1, {"offset": _timedelta, "name": _text}, frozenset({"name"})),
+    "UUID": Kind(1, {"hex": _text, "safe": _text}, frozenset({"safe"})),
+    "Decimal": Kind(1, {"text": _text}),
+    "Fraction": Kind(1, {"numerator": _integer, "denominator": _integer}),
+    # torch's and numpy's
+    "torch.memory_format": Kind(1, {"name": _text}),
+    "torch.layout": Kind(1, {"name": _text}),
+    "torch.Generator": Kind(1, {"device": _text, "state": _bytes}),
+    "numpy.ndarray": Kind(1, {"dtype": _text, "data": _tensor, "writeable": _flag}),
+    "numpy.scalar": Kind(1, {"dtype": _text, "data": _bytes}),
+    "numpy.dtype": Kind(1, {"name": _text}),
 }
 
 
 OWN_FIELDS = frozenset(
     {"items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state"}
-    | {"args", "dims", "non_persistent", "hooks"}
+    | {"args", "dims", "non_persistent", "hooks", "names", "members"}
 )
 """Fields whose map or tuple is part of the object rather than an object of its own: nothing else refers to it."""
 
 MAX_KEY_WEIGHT = 1000
 """Most scalars in a dict key or a set element, each counted as often as hashing it would meet it."""
+
+
+def _is_key(node: Node) -> bool:
+    """Whether a node can be a key, if what it refers to can."""
+    if isinstance(node, Typed):
+        signalling = node.kind == "Decimal" and "sNaN" in str(node.fields["text"])
+        return node.kind in KEY_KINDS and not signalling
+    return isinstance(node, Seq) and node.kind in ("tuple", "frozenset")
+
+
+MAX_COLLISIONS = 64
+"""How many more keys a map, or elements a set, may have than different hashes of them."""
 
 
 class KeyNodes(NamedTuple):
@@ -164,8 +236,8 @@ class KeyNodes(NamedTuple):
 def key_nodes(document: Document) -> KeyNodes:
     """Nodes that can be keys; what can change is absent, and so is a node on a cycle.
 
-    Tuples and frozensets count their elements; tensors hash by identity. One pass from the leaves, whatever the
-    sharing and depth.
+    Tuples and frozensets count their elements, values what their fields refer to; tensors hash by identity. One
+    pass from the leaves, whatever the sharing and depth.
     """
     weights: dict[int, int] = {}
     hashes: dict[int, int] = {}
@@ -173,23 +245,21 @@ def key_nodes(document: Document) -> KeyNodes:
     holders: dict[int, list[int]] = {}
     ready: list[int] = []
     for position, node in enumerate(document.nodes):
-        if isinstance(node, Seq) and node.kind in ("tuple", "frozenset"):
-            inner = [item.index for item in node.items if isinstance(item, Ref)]
+        if _is_key(node):
+            inner = [child.index for child in children(node) if isinstance(child, Ref)]
             waiting[position] = len(inner)
-            for child in inner:
-                holders.setdefault(child, []).append(position)
+            for below in inner:
+                holders.setdefault(below, []).append(position)
             if not inner:
                 ready.append(position)
-        elif isinstance(node, Typed) and node.kind in _HASHABLE_KINDS:
-            ready.append(position)
     while ready:
         position = ready.pop()
         node = document.nodes[position]
-        items = node.items if isinstance(node, Seq) else ()
+        items = node.items if isinstance(node, Seq) else [ref for ref in children(node) if isinstance(ref, Ref)]
         weight = 1 + sum(weights[item.index] if isinstance(item, Ref) else 1 for item in items)
         weights[position] = min(weight, MAX_KEY_WEIGHT + 1)
-        inner_hashes = [hashes[item.index] if isinstance(item, Ref) else hash(item) for item in items]
         if isinstance(node, Seq):
+            inner_hashes = [hashes[item.index] if isinstance(item, Ref) else hash(item) for item in items]
             hashes[position] = hash(tuple(inner_hashes if node.kind == "tuple" else sorted(inner_hashes)))
         else:
             hashes[position] = hash(("node", position))
@@ -200,7 +270,27 @@ def key_nodes(document: Document) -> KeyNodes:
     return KeyNodes(weights, hashes)
 
 
-_HASHABLE_KINDS = frozenset({"torch.Size", "torch.dtype", "torch.device", "bytes", "str"})
+KEY_KINDS = frozenset(
+    {"torch.Size", "torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "bytes", "str"}
+    | {"range", "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone"}
+    | {"UUID", "Decimal", "Fraction", "numpy.scalar", "numpy.dtype"}
+)
+"""Kinds of values that cannot change, so that they may be keys."""
+
+DATA_KINDS = KEY_KINDS - {"namedtuple", "enum"} | {"slice", "numpy.ndarray"}
+"""Kinds of values that are data alone: no class of a program makes them, and they cannot be called."""
+
+CONTAINER_KINDS = frozenset({"OrderedDict", "defaultdict", "Counter", "deque", "Namespace", "SimpleNamespace"})
+"""Kinds of containers: they hold other values, and cannot be called."""
+
+HELD_KINDS: frozenset[Role] = frozenset({"object", "namedtuple", "enum"})
+"""Kinds that a class of a program makes and that come back as a Record where it is not opened."""
+
+CLOSED_PACKAGES = frozenset({"torch", "builtins", "collections", "numpy"})
+"""Packages whose names open through a closed table or not at all: no caller can lack them."""
+
+CARRYING_KINDS = frozenset({"bytes", "str", "numpy.ndarray"})
+"""Kinds whose tensor only carries something else, and goes to no device."""
 
 MODULE_INTERNALS = frozenset(
     {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, get_args
 
 import msgspec
 
@@ -117,19 +118,14 @@ class Document(msgspec.Struct):
         """Every class and function that the nodes name, once each, as (name, role)."""
         seen: set[tuple[str, str]] = set()
         for node in self.nodes:
-            if isinstance(node, Typed) and (role := ROLES.get(node.kind)):
+            if isinstance(node, Typed) and node.kind in ROLES:
                 name = node.text("name" if node.kind in ("function", "class") else "class")
-                if (name, role) not in seen:
-                    seen.add((name, role))
-                    yield name, role
+                if (name, node.kind) not in seen:
+                    seen.add((name, node.kind))
+                    yield name, node.kind
 
 
-ROLES = {
-    "module": "module",
-    "optimizer": "optimizer",
-    "object": "object",
-    "custom": "custom",
-    "function": "function",
-    "class": "class",
-}
-"""What each kind of node that names a class or function does with it."""
+Role = Literal["module", "optimizer", "object", "namedtuple", "enum", "custom", "function", "class"]
+
+ROLES: frozenset[str] = frozenset(get_args(Role))
+"""The kinds of node that name a class or function; the kind is what it is wanted for."""

@@ -26,10 +26,14 @@ class StateDict(msgspec.Struct):
 
 
 def items_of(document: Document, value: Value) -> dict[Value, Value] | None:
-    """Entries of a dict or OrderedDict; None for anything else."""
-    if ordered := document.typed(value, "OrderedDict"):
-        value = ordered.fields["items"]
+    """Entries of a dict of any kind; None for anything else."""
+    node = document.node(value)
+    if isinstance(node, Typed) and node.kind in _DICTS:
+        value = node.fields["items"]
     return document.entries(value) if isinstance(document.node(value), Map) else None
+
+
+_DICTS = frozenset({"OrderedDict", "defaultdict", "Counter"})
 
 
 def state_dict_of(document: Document, value: Value) -> StateDict | None:

@@ -9,4 +9,3 @@ from .reports import Route as Route
 from .reports import SaveReport as SaveReport
 from .reports import TensorInfo as TensorInfo
 from .reports import count as count
-from .reports import size as size

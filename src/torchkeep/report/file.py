@@ -9,6 +9,11 @@ from typing import Any
 import msgspec
 
 from ..document import (
+    CLOSED_PACKAGES,
+    CONTAINER_KINDS,
+    DATA_KINDS,
+    HELD_KINDS,
+    KEY_KINDS,
     PARAMETER,
     REQUIRES_GRAD,
     Document,
@@ -155,16 +160,18 @@ def describe(document: Document, *, path: str, kind: str, nbytes: int, metadata:
 
 def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[Route]:
     quoted = repr(path)
-    foreign = [need for need in needs if need.name.partition(":")[0].partition(".")[0] != "torch"]
+    foreign = [need for need in needs if need.name.partition(":")[0].partition(".")[0] not in CLOSED_PACKAGES]
     hooked = any(isinstance(node, Typed) and "hooks" in node.fields for node in document.nodes)
     lacks = [_lack(need) for need in foreign]
     if hooked:
         lacks.append('the hooks that the model had: allow={"hooks"} loads it without them')
+    opaque = dict.fromkeys(node.what for node in document.nodes if isinstance(node, Opaque))
+    lacks += [f"{what}: it could not be saved and was left out" for what in opaque]
     arguments = ", classes={...}" if foreign else ""
     arguments += ', allow={"hooks"}' if hooked else ""
     yield Route("structure", not lacks, tuple(lacks), f"torchkeep.load({quoted}{arguments})")
     yield from _weights_route(document, quoted)
-    if any(need.role == "module" for need in needs):
+    if opaque or any(need.role == "module" for need in needs):
         yield Route("skeleton", True, (), f"torchkeep.load({quoted}, route='skeleton')")
 
 
@@ -174,7 +181,9 @@ def _lack(need: Need) -> str:
     given = f"classes={{{need.name!r}: {last}}}"
     if need.role == "custom":
         return f"{need.name}: torchkeep.register({last}, encode=..., decode=...)"
-    return f"{need.name}: import it first, or {given}" if need.role in ("module", "object") else f"{need.name}: {given}"
+    if need.role == "module" or need.role in HELD_KINDS:
+        return f"{need.name}: import it first, or {given}"
+    return f"{need.name}: {given}"
 
 
 def _weights_route(document: Document, quoted: str) -> Iterator[Route]:
@@ -270,7 +279,7 @@ def _heading(document: Document, value: Ref) -> tuple[str, Inner]:
         return f"{node.kind} of {len(node.items)}", items
     if isinstance(node, Opaque):
         return f"opaque {printable(node.what)}", [(name, f".{name}", child) for name, child in node.fields.items()]
-    return _typed_heading(document, node)
+    return _typed_heading(document, value, node)
 
 
 def _short(document: Document, node: Seq) -> str | None:
@@ -306,7 +315,7 @@ def _named(document: Document, value: Value) -> list[Row]:
     ]
 
 
-def _typed_heading(document: Document, node: Typed) -> tuple[str, Inner]:
+def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, Inner]:
     fields = node.fields
     if node.kind == "module":
         inner = [row for name in ("parameters", "buffers", "modules") for row in _named(document, fields.get(name))]
@@ -332,10 +341,29 @@ def _typed_heading(document: Document, node: Typed) -> tuple[str, Inner]:
             ("param_groups", ".param_groups", fields["param_groups"]),
         ]
         return f"{printable(str(fields['class']))} optimizer", inner
-    if node.kind == "OrderedDict":
-        items = items_of(document, fields["items"]) or {}
-        return f"OrderedDict of {len(items)}", _entries(document, items)
-    return f"{node.kind} {', '.join(_brief(document, value) for value in fields.values())}", []
+    if node.kind in ("Namespace", "SimpleNamespace"):
+        return node.kind, _named(document, fields["attributes"])
+    if node.kind in CONTAINER_KINDS or node.kind == "namedtuple":
+        heading = node.kind if node.kind in CONTAINER_KINDS else printable(str(fields["class"]))
+        if (items := items_of(document, value)) is not None:
+            return f"{heading} of {len(items)}", _entries(document, items)
+        held = document.node(fields["items"])
+        assert isinstance(held, Seq)
+        names = document.texts(fields.get("names")) or [f"[{i}]" for i in range(len(held.items))]
+        steps = [name if name.startswith("[") else f".{name}" for name in map(printable, names)]
+        return f"{heading} of {len(held.items)}", zip(map(printable, names), steps, held.items, strict=False)
+    return _value_text(document, node), []
+
+
+def _value_text(document: Document, node: Typed) -> str:
+    """A value that is no container, on one line."""
+    fields = node.fields
+    if node.kind == "enum":
+        return f"{printable(str(fields['class']))}.{printable('|'.join(document.texts(fields['members'])) or '0')}"
+    if node.kind == "torch.Generator":
+        return f"torch.Generator on {printable(str(fields['device']))}"
+    values = [value for name, value in fields.items() if name != "writeable"]
+    return f"{node.kind} {', '.join(_brief(document, value) for value in values)}"
 
 
 def _brief(document: Document, value: Value) -> str:
@@ -345,6 +373,8 @@ def _brief(document: Document, value: Value) -> str:
         return _short(document, node) or f"{node.kind} of {len(node.items)}"
     if isinstance(node, Map):
         return f"dict of {len(node.keys)}"
+    if isinstance(node, Typed) and (node.kind == "enum" or node.kind in KEY_KINDS - _NAMED_KINDS):
+        return _value_text(document, node)
     if isinstance(node, Typed):
         return printable(str(node.fields.get("name") or node.fields.get("class") or node.kind))
     return printable(node.what) if isinstance(node, Opaque) else _leaf(document, value)
@@ -353,5 +383,8 @@ def _brief(document: Document, value: Value) -> str:
 def _is_small(document: Document, value: Value) -> bool:
     node = document.node(value)
     return (isinstance(node, Seq) and _short(document, node) is not None) or (
-        isinstance(node, Typed) and node.kind in ("function", "class", "torch.dtype", "torch.device", "torch.Size")
+        isinstance(node, Typed) and (node.kind in ("function", "class", "enum") or node.kind in DATA_KINDS)
     )
+
+
+_NAMED_KINDS = frozenset({"torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "namedtuple"})

@@ -12,6 +12,5 @@ no header, no file format, no torch. A name that it is given is only ever quoted
 from .source import Read as Read
 from .source import Source as Source
 from .source import open_source as open_source
-from .staged import Staged as Staged
 from .staged import stage as stage
 from .vectors import Span as Span

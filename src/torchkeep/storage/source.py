@@ -67,10 +67,6 @@ class Source:
     def close(self) -> None:
         self._file.close()
 
-    def fileno(self) -> int:
-        """The one descriptor, for a caller that maps the file."""
-        return self._file.fileno()
-
     def read(self, span: Span) -> bytes:
         """Exactly the bytes of `span`."""
         self._expect_inside(span, "the read")

@@ -6,21 +6,19 @@ lies: it is handed a Document, and gives or takes buffers for the tensors' bytes
 
 from . import codecs as codecs
 from . import modules as modules
-from .audit import Audit as Audit
 from .audit import audit as audit
 from .audit import merged as merged
 from .bind import Match as Match
 from .bind_optimizer import OptimizerMatch as OptimizerMatch
 from .binding import Binding as Binding
 from .binding import bind as bind
-from .build import Built as Built
 from .build import build as build
-from .encode import Encoded as Encoded
 from .encode import encode as encode
 from .fill import fill as fill
 from .fill import stored_of as stored_of
 from .finish import cast_findings as cast_findings
 from .finish import device_of as device_of
+from .finish import host_rows as host_rows
 from .finish import optimizer_rows as optimizer_rows
 from .finish import remember_report as remember_report
 from .finish import report_of as report_of

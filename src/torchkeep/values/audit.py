@@ -6,6 +6,7 @@ collects everything that is wrong into one error.
 
 from __future__ import annotations
 
+import argparse
 import types
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
@@ -14,7 +15,20 @@ from typing import Any
 
 import torch
 
-from ..document import ROLES, Document, Finding, Opaque, Ref, TensorRef, Typed, Value, children
+from ..document import (
+    CONTAINER_KINDS,
+    DATA_KINDS,
+    HELD_KINDS,
+    ROLES,
+    Document,
+    Finding,
+    Opaque,
+    Ref,
+    TensorRef,
+    Typed,
+    Value,
+    children,
+)
 from ..errors import ChangedClassError, LoadError, TrustError, brief_text
 from . import sources, torch_table
 from .registry import Registration, class_name, registration
@@ -44,7 +58,7 @@ class Audit:
 
 
 def _key(node: Typed) -> tuple[str, str]:
-    return node.text("name" if node.kind in ("function", "class") else "class"), ROLES[node.kind]
+    return node.text("name" if node.kind in ("function", "class") else "class"), node.kind
 
 
 def audit(
@@ -69,8 +83,8 @@ def audit(
     Raises:
         TrustError: names that do not open, all of them, with the call that opens each.
         ChangedClassError: today's classes assign attributes that the file lacks.
-        LoadError: hooks that the file could not hold, attributes that would hide a method, nodes that
-            can only be described.
+        LoadError: hooks that the file could not hold, attributes that would hide a method, what was left out
+            at save.
     """
     allowed = frozenset(allow)
     result = Audit()
@@ -81,28 +95,30 @@ def audit(
     closed: dict[tuple[str, str], Closed] = {}
     for i, named in typed:
         key = _key(named)
-        if key in result.opened and named.kind != "object":
+        if key in result.opened and named.kind not in HELD_KINDS:
             continue
         found = resolver.resolve(key[0], key[1], holders=holders.get(i, frozenset()), lasts=lasts)  # type: ignore[arg-type]
         if isinstance(found, Opened):
             result.opened[key] = found
-        elif key[1] == "object" and key not in closed:
+        elif key[1] in HELD_KINDS and key not in closed:
             closed[key] = found
             result.findings.append(_record_finding(found))
-        elif key[1] != "object":
+        elif key[1] not in HELD_KINDS:
             closed[key] = found
-    for key in [key for key in closed if key[1] == "object"]:
+    for key in [key for key in closed if key[1] in HELD_KINDS]:
         result.opened.pop(key, None)  # held by its own package in one place and by nobody in another
     if not skeleton:
         _close_what_runs(document, positions, result, closed)
-    refused = [found for found in closed.values() if found.role != "object"]
+    refused = [found for found in closed.values() if found.role not in HELD_KINDS]
     result.stood_in = bool(refused)
     if refused and not skeleton:
-        objects = [found for found in closed.values() if found.role == "object"]
+        objects = [found for found in closed.values() if found.role in HELD_KINDS]
         raise TrustError(_trust_message(path, refused, objects), names=tuple(sorted({found.name for found in refused})))
-    for i, node in nodes:
+    for _, node in nodes:
         if isinstance(node, Opaque):
-            raise LoadError(f"{path}: node {i} is {node.what}, which can be shown but not built. Nothing was loaded.")
+            if not skeleton:
+                raise LoadError(_opaque_message(document, node, path))
+            result.findings.append(Finding("unsaveable", "warning", "", f"{node.what} came back as an inert Record."))
         if isinstance(node, Typed) and node.kind == "module":
             _check_hooks(document, node, result, allowed, path)
         if isinstance(node, Typed) and node.kind in _STANDIN:
@@ -120,6 +136,9 @@ _STANDIN: dict[str, type] = {
     "object": Record,
     "optimizer": torch.optim.Optimizer,
     "OrderedDict": OrderedDict,
+    "Counter": Counter,
+    "Namespace": argparse.Namespace,
+    "SimpleNamespace": types.SimpleNamespace,
 }
 """Kinds that have attributes, with the class that they come back as where none opened."""
 
@@ -148,7 +167,7 @@ def _holders(document: Document, positions: list[int]) -> dict[int, frozenset[st
             held_node = document.nodes[value.index]
             if isinstance(held_node, Typed) and held_node.kind == "module":
                 continue
-            if isinstance(held_node, Typed) and held_node.kind == "object":
+            if isinstance(held_node, Typed) and held_node.kind in HELD_KINDS:
                 found.setdefault(value.index, set()).add(package)
             stack.extend(children(held_node))
     return {position: frozenset(packages) for position, packages in found.items()}
@@ -185,10 +204,7 @@ def owner_of(cls: type, name: str) -> type | None:
 
 def _may_be_callable(document: Document, value: Value) -> bool:
     node = document.node(value)
-    return isinstance(node, Typed) and node.kind not in _DATA_KINDS
-
-
-_DATA_KINDS = frozenset({"OrderedDict", "torch.Size", "torch.dtype", "torch.device", "bytes", "str"})
+    return isinstance(node, Typed) and node.kind not in DATA_KINDS and node.kind not in CONTAINER_KINDS
 
 
 def _close_what_runs(
@@ -290,7 +306,7 @@ def _trust_message(path: str, refused: list[Closed], objects: list[Closed]) -> s
         lines.append(f"  ... and {len(refused) - _MAX_LINES} more: torchkeep.inspect({path!r}).needs has all")
     for closed in objects[:_MAX_LINES]:
         name = brief_text(closed.name)
-        lines.append(f"  {name:{width}s}  (object) {brief_text(closed.reason)}; without it, an inert Record")
+        lines.append(f"  {name:{width}s}  ({closed.role}) {brief_text(closed.reason)}; without it, an inert Record")
     lines.append("Routes to this file:")
     given = [closed for closed in refused if closed.way != "none"]
     if len(given) == len(refused):
@@ -310,6 +326,18 @@ _MAX_LINES = 30
 
 _SHOWN = 8
 """Classes that a call is spelled out for; a person writes the rest by that pattern."""
+
+
+def _opaque_message(document: Document, node: Opaque, path: str) -> str:
+    """What was left out at save, and the routes that it left open."""
+    where = [finding.path for finding in document.findings if finding.code == "unsaveable"]
+    places = f" ({brief_text(', '.join(where[:_SHOWN]))})" if where else ""
+    return (
+        f"{path}: {brief_text(node.what)} could not be saved and was left out{places}, so the whole is not there to "
+        "load. Nothing was loaded.\nRoutes to this file:\n"
+        f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})\n"
+        f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')"
+    )
 
 
 def _importable(refused: list[Closed]) -> tuple[str, ...]:

@@ -7,23 +7,27 @@ leaves it, from children that are already there.
 
 from __future__ import annotations
 
+import enum
 import functools
+import keyword
 import types
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 import torch
 
-from ..document import Document, Finding, Map, Ref, Seq, TensorRef, Typed, Value, children
-from ..errors import ChangedClassError, FormatError, LoadError
-from . import sources
+from ..document import MAX_COLLISIONS, Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, children
+from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief
+from . import arrays, library, sources
 from .audit import Audit, owner_of
 from .pack import buffer_of
-from .registry import ModuleState, registration
+from .registry import ModuleState, class_name, registration
 from .standins import Record, Skeleton
+from .state import is_of_dataclasses, set_state
+from .trust import fields_of
 
 _MISSING = object()
 
@@ -64,6 +68,7 @@ class _Builder:
     attributed: dict[int, None] = field(default_factory=dict)
     waiting: dict[int, list[int]] = field(default_factory=dict)
     unseen: dict[int, Iterator[TensorRef | Ref]] = field(default_factory=dict)
+    checked: Counter[int] = field(default_factory=Counter)
 
     def build(self, start: Value) -> Any:
         document = self.document
@@ -141,9 +146,13 @@ class _Builder:
             return {}
         if isinstance(node, Seq):
             return [] if node.kind == "list" else set() if node.kind == "set" else _MISSING
+        if isinstance(node, Opaque):
+            return Record(node.what, {})
         assert isinstance(node, Typed)
         if node.kind == "OrderedDict":
             return OrderedDict()
+        if node.kind in library.SHELLS:
+            return library.SHELLS[node.kind](node)
         if node.kind in ("module", "object", "optimizer"):
             cls = self.audit.of(node)
             if cls is None:
@@ -160,6 +169,7 @@ class _Builder:
         shell = self.made.get(position, _MISSING)
         try:
             if isinstance(node, Map):
+                _require_hashes(map(self._value, node.keys), len(node.keys))
                 shell.update(zip(map(self._value, node.keys), map(self._value, node.values), strict=True))
                 if len(shell) != len(node.keys):
                     raise FormatError("a key stands twice in a map", clause="V-3")
@@ -169,6 +179,8 @@ class _Builder:
                 fields = {name: self._value(value) for name, value in node.fields.items()}
                 if shell is _MISSING:
                     self.made[position] = self._immutable(node, fields)
+                elif node.kind in library.FILL:
+                    library.FILL[node.kind](shell, fields)
                 else:
                     _FILL[node.kind](self, node, shell, fields)
         except LoadError:
@@ -181,12 +193,16 @@ class _Builder:
 
     def _finish_sequence(self, node: Seq, position: int, shell: Any) -> None:
         items = [self._value(item) for item in node.items]
+        if node.kind in ("set", "frozenset"):
+            _require_hashes(items, len(items))
         if node.kind == "list":
             shell.extend(items)
         elif node.kind == "set":
             shell.update(items)
+        elif node.kind == "tuple":
+            shell = self.made[position] = tuple(items)
         else:
-            shell = self.made[position] = tuple(items) if node.kind == "tuple" else frozenset(items)
+            shell = self.made[position] = frozenset(items)
         if len(shell) != len(items):
             raise FormatError("an element stands twice in a set", clause="V-3")
 
@@ -204,7 +220,53 @@ class _Builder:
             return known.decode(fields["state"])
         if node.kind == "method":
             return self._method(node, fields["self"], fields["name"])
+        if node.kind == "namedtuple":
+            return self._namedtuple(node, fields)
+        if node.kind == "enum":
+            return self._enum(node, fields["members"])
+        if node.kind == "numpy.ndarray":
+            return arrays.make_array(fields, self.checked)
+        if node.kind in library.MAKE:
+            return library.make(node.kind, fields)
         return _IMMUTABLE[node.kind](fields)
+
+    def _namedtuple(self, node: Typed, fields: dict[str, Any]) -> Any:
+        """Made as the tuple that it is, past what its class would do about it; a Record of its fields, otherwise."""
+        names, items, cls = fields["names"], fields["items"], self.audit.of(node)
+        if len(names) != len(items) or len(set(names)) != len(names) or not all(map(_is_field, names)):
+            raise FormatError(f"a namedtuple with the names {brief(names)} of {len(items)} items", clause="K-5")
+        if cls is None:
+            return Record(node.text("class"), dict(zip(names, items, strict=True)))
+        if fields_of(cls) != names:
+            raise ChangedClassError(
+                f"{node.text('class')} had the fields {', '.join(names)} when it was saved, and {class_name(cls)} has "
+                f"{', '.join(fields_of(cls) or ())}. Nothing was loaded. Without the class it comes back as a Record."
+            )
+        return tuple.__new__(cls, items)
+
+    def _enum(self, node: Typed, names: tuple[str, ...]) -> Any:
+        """A member that is there already. A flag of several may be new: its class makes it only if it was named."""
+        if len(set(names)) != len(names):
+            raise FormatError(f"an enum whose members {brief(names)} are there twice", clause="K-5")
+        cls = self.audit.of(node)
+        record = Record(node.text("class"), {"members": names})
+        if cls is None:
+            return record
+        members = vars(cls)["_member_map_"]
+        if absent := [name for name in names if name not in members]:
+            raise ChangedClassError(
+                f"{class_name(cls)} has no member {', '.join(absent)}, which the file needs. Nothing was loaded. "
+                "Add it, or have it back as a Record: do not pass the class."
+            )
+        if len(names) == 1:
+            return members[names[0]]
+        values = [members[name]._value_ for name in names]
+        if not issubclass(cls, enum.Flag) or not all(type(value) is int for value in values):
+            raise FormatError(f"{len(names)} members of {class_name(cls)}, which is no Flag", clause="K-5")
+        value = functools.reduce(int.__or__, values, 0)
+        if value in vars(cls)["_value2member_map_"]:
+            return vars(cls)["_value2member_map_"][value]
+        return cls(value) if self.audit.opened[node.text("class"), "enum"].how == "named" else record
 
     def _method(self, node: Typed, owner: torch.nn.Module, name: str) -> Any:
         """A bound method of a class that the caller named; for a skeleton a Record, otherwise."""
@@ -295,10 +357,21 @@ class _Builder:
         """Write the state into `__dict__`, through `__setstate__` where the audit found one that may run."""
         if isinstance(shell, torch.nn.RNNBase) and not _is_texts(state.get("_all_weights")):
             raise FormatError("an RNN whose _all_weights are no names", clause="M-3")
-        if owner_of(type(shell), "__setstate__") is not None:
-            shell.__setstate__(state)
+        owner = owner_of(type(shell), "__setstate__")
+        if owner is None or is_of_dataclasses(vars(owner)["__setstate__"]):
+            set_state(shell, state)
         else:
-            vars(shell).update(state)
+            shell.__setstate__(state)
+
+
+def _is_field(name: str) -> bool:
+    return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_")
+
+
+def _require_hashes(keys: Iterable[Any], count: int) -> None:
+    """Keys chosen to hash alike make a hash table slow: few may."""
+    if count > MAX_COLLISIONS and count - len(set(map(hash, keys))) > MAX_COLLISIONS:
+        raise LimitError(f"more than {MAX_COLLISIONS} keys of a map have equal hashes")
 
 
 def _is_texts(value: object) -> bool:
@@ -335,11 +408,30 @@ _FILL: dict[str, Callable[[_Builder, Typed, Any, dict[str, Any]], None]] = {
 }
 
 
-def _dtype(fields: dict[str, Any]) -> torch.dtype:
-    found = vars(torch).get(fields["name"])
-    if not isinstance(found, torch.dtype):
-        raise LoadError(f"torch {torch.__version__} has no dtype {fields['name']!r}. Nothing was loaded.")
-    return found
+def _one_of_torch(kind: type) -> Callable[[dict[str, Any]], Any]:
+    """What torch has under a name that stands in the file: a dtype, a layout, a memory format."""
+
+    def make(fields: dict[str, Any]) -> Any:
+        found = vars(torch).get(fields["name"])
+        if not isinstance(found, kind):
+            what = f"{kind.__name__} {fields['name']!r}"
+            raise LoadError(f"torch {torch.__version__} has no {what}. Nothing was loaded.")
+        return found
+
+    return make
+
+
+def _generator(fields: dict[str, Any]) -> Any:
+    """A generator in the state that it was in; a Record where this machine does not have its device."""
+    try:
+        generator = torch.Generator(fields["device"])
+    except RuntimeError:
+        return Record("torch:Generator", fields)
+    try:
+        generator.set_state(torch.frombuffer(bytearray(fields["state"]), dtype=torch.uint8))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise FormatError(f"no state of a generator on {fields['device']}: {error}", clause="K-5") from error
+    return generator
 
 
 def _bytes(fields: dict[str, Any]) -> bytes:
@@ -365,7 +457,12 @@ def _partial(fields: dict[str, Any]) -> Any:
 
 _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "torch.Size": lambda fields: torch.Size(fields["dims"]),
-    "torch.dtype": _dtype,
+    "torch.dtype": _one_of_torch(torch.dtype),
+    "torch.memory_format": _one_of_torch(torch.memory_format),
+    "torch.layout": _one_of_torch(torch.layout),
+    "torch.Generator": _generator,
+    "numpy.scalar": arrays.make_scalar,
+    "numpy.dtype": arrays.make_dtype,
     "torch.device": lambda fields: torch.device(fields["name"]),
     "bytes": _bytes,
     "str": _str,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import enum
 import functools
-import struct
 import sys
 import types
 from collections import OrderedDict
@@ -13,9 +11,8 @@ from typing import Any
 
 import torch
 
-from ..document import MAX_KEY_WEIGHT
 from ..limits import LIMITS
-from . import torch_table
+from . import data_table, torch_table
 from .encode import (
     Codec,
     Context,
@@ -30,9 +27,12 @@ from .encode import (
     sequence,
     typed,
 )
-from .registry import class_name, registration
+from .keys import ordered, require_keys
+from .pack import buffer_of
+from .registry import class_name
 from .standins import Record, Skeleton
-from .trust import is_plain_class
+from .state import is_of_dataclasses, state_of
+from .trust import fields_of, is_plain_class
 
 
 def _sequence_codec(kind: str) -> Codec:
@@ -44,8 +44,7 @@ for _kind in (list, tuple, set, frozenset):
 
 
 def _dict(obj: dict[Any, Any], context: Context) -> Parts:
-    for key in obj:
-        _require_key(key, context)
+    require_keys(obj, context)
     return mapping(obj)
 
 
@@ -60,53 +59,9 @@ def _named(obj: Named, context: Context) -> Parts:
     return mapping(dict(obj), lambda name: attribute(name, hidden=hidden))
 
 
-def _require_key(key: Any, context: Context) -> None:
-    """Keys and set elements: immutable values, and tensors, which hash by identity."""
-    pending = [key]
-    weight = 0
-    while pending:
-        current = pending.pop()
-        weight += 1
-        if weight > MAX_KEY_WEIGHT:
-            reason = f"has more than {MAX_KEY_WEIGHT} parts, too many for a key"
-            raise context.unsaveable(key, reason, way_out=_KEYS)
-        if type(current) in (tuple, frozenset):
-            pending.extend(current)
-        elif not isinstance(current, _KEY_TYPES) or type(current) not in _KEY_TYPES:
-            raise context.unsaveable(current, "cannot be a dict key or a set element in a file", way_out=_KEYS)
-
-
-_KEYS = "Use strings, numbers, or tuples of these as keys."
-_KEY_TYPES = (
-    type(None), bool, int, float, complex, str, bytes,
-    torch.Size, torch.dtype, torch.device, torch.Tensor, torch.nn.Parameter,
-)  # fmt: skip
-
-
 def _set(obj: set[Any] | frozenset[Any], context: Context) -> Parts:
-    for element in obj:
-        _require_key(element, context)
-    return sequence(type(obj).__name__, _ordered(obj))
-
-
-def _ordered(elements: set[Any] | frozenset[Any]) -> list[Any]:
-    """A set in an order that does not hang on string hashes, which differ from process to process."""
-    return sorted(elements, key=_order)
-
-
-def _order(element: Any) -> tuple[str, Any]:
-    """A key that any two elements have an order by."""
-    if isinstance(element, tuple):
-        return "tuple", [_order(item) for item in element]
-    if isinstance(element, frozenset):
-        return "frozenset", sorted(map(_order, element))
-    if isinstance(element, torch.Tensor):
-        return "tensor", 0  # by identity: as the set gives them
-    if isinstance(element, float | complex):
-        return type(element).__name__, struct.pack(">dd", element.real, element.imag)  # NaNs differ by their bits alone
-    if isinstance(element, int):
-        return type(element).__name__, element
-    return type(element).__name__, repr(element)
+    require_keys(obj, context)
+    return sequence(type(obj).__name__, ordered(obj))
 
 
 def _ordered_dict(obj: OrderedDict[Any, Any], context: Context) -> Parts:
@@ -142,6 +97,19 @@ def _device(obj: torch.device, context: Context) -> Parts:
     return typed("torch.device", {"name": str(obj)})
 
 
+def _memory_format(obj: torch.memory_format, context: Context) -> Parts:
+    return typed("torch.memory_format", {"name": str(obj).removeprefix("torch.")})
+
+
+def _layout(obj: torch.layout, context: Context) -> Parts:
+    return typed("torch.layout", {"name": str(obj).removeprefix("torch.")})
+
+
+def _generator(obj: torch.Generator, context: Context) -> Parts:
+    state = bytes(buffer_of(obj.get_state()))
+    return typed("torch.Generator", {"device": str(obj.device), "state": state})
+
+
 def _size(obj: torch.Size, context: Context) -> Parts:
     return typed("torch.Size", {"dims": tuple(obj)})
 
@@ -158,7 +126,7 @@ def _function(obj: Any, context: Context) -> Parts:
 
 def _reference(obj: Any, context: Context) -> str:
     """The name of a class or function that others can find under that name."""
-    if name := torch_table.name_of(obj):
+    if name := torch_table.name_of(obj) or data_table.name_of(obj):
         return name
     module_name, qualname = getattr(obj, "__module__", None), getattr(obj, "__qualname__", "")
     if isinstance(module_name, str) and torch_table.is_torch(f"{module_name}:{qualname}"):
@@ -190,37 +158,57 @@ def _partial(obj: functools.partial[Any], context: Context) -> Parts:
     return typed("partial", {"function": obj.func, "args": args, "keywords": Hidden(obj.keywords)})
 
 
-def _registered(obj: Any, context: Context) -> Parts:
-    known = registration(type(obj))
-    assert known is not None
-    assert known.encode is not None
-    state = context.ask(obj, known.encode, obj)
-    if type(state) in (list, tuple, dict, set):
-        state = copy.copy(state) if type(state) is not tuple else (*state,)  # its own, whoever else holds that one
-    return typed("custom", {"class": context.remember(type(obj)), "state": state})
-
-
 def _plain_object(obj: Any, context: Context) -> Parts:
     """An object of a class of the program that is a `__dict__` and nothing more, such as a config."""
     cls = type(obj)
-    top = cls.__module__.partition(".")[0]
-    if isinstance(obj, enum.Enum):
-        way_out = f"torchkeep.register({cls.__name__}, encode=lambda one: one.value, decode={cls.__name__})"
-        raise context.unsaveable(obj, "is an Enum, which this release does not save", way_out=f"Teach it: {way_out}.")
-    if torch_table.is_torch(class_name(cls)) or (top in sys.stdlib_module_names and top != "__main__"):
-        raise context.unsaveable(obj, "is of a type that this release does not save")
+    _require_program(obj, context)
     if not is_plain_class(cls):
-        raise context.unsaveable(obj, "is not made of a __dict__ alone")
+        raise context.unsaveable(obj, "is not made of a __dict__ and slots alone")
     if custom := [
         n for n in ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__") if _overrides(cls, n)
     ]:
         raise context.unsaveable(obj, f"has its own {custom[0]}, which torchkeep does not run")
-    state = vars(obj)
-    if _overrides(cls, "__getstate__"):
+    state = state_of(obj)
+    if _overrides(cls, "__getstate__") and not is_of_dataclasses(cls.__getstate__):
         state = context.ask(obj, obj.__getstate__)
         if type(state) is not dict:
             raise context.unsaveable(obj, f"has a __getstate__ that gives a {type(state).__name__}, not a dict")
     return typed("object", {"class": context.remember(cls), "attributes": Hidden(state)})
+
+
+def _require_program(obj: Any, context: Context) -> None:
+    """An object of a class of the program, or of a package of its own: neither torch's nor Python's."""
+    cls = type(obj)
+    top = cls.__module__.partition(".")[0]
+    if torch_table.is_torch(class_name(cls)) or (top in sys.stdlib_module_names and top != "__main__"):
+        raise context.unsaveable(obj, "is of a type that this release does not save")
+
+
+def _namedtuple(obj: tuple[Any, ...], context: Context) -> Parts:
+    cls = type(obj)
+    names = fields_of(cls)
+    if names is None or len(names) != len(obj):
+        reason = "is of a class derived from tuple that is no namedtuple"
+        raise context.unsaveable(obj, reason, way_out="Keep it as a tuple: tuple(...).")
+    _require_program(obj, context)
+    if state_of(obj):
+        raise context.unsaveable(obj, "is a namedtuple with attributes of its own")
+    return typed("namedtuple", {"class": context.remember(cls), "names": (*names,), "items": (*obj,)})
+
+
+def _enum(obj: enum.Enum, context: Context) -> Parts:
+    _require_program(obj, context)
+    cls = type(obj)
+    members = vars(cls)["_member_map_"]
+    names = [obj._name_] if obj._name_ in members else []
+    if not names and isinstance(obj, enum.Flag):
+        held = {name: one for name, one in members.items() if one._value_ and one._value_ & obj._value_ == one._value_}
+        names = [name for name, one in held.items() if one._name_ == name and one._value_ & (one._value_ - 1) == 0]
+        if functools.reduce(int.__or__, (members[name]._value_ for name in names), 0) != obj._value_:
+            raise context.unsaveable(obj, "has bits that no member of its class has")
+    elif not names:
+        raise context.unsaveable(obj, "is no member of its class")
+    return typed("enum", {"class": context.remember(cls), "members": tuple(names)})
 
 
 def _stand_in(obj: Record | Skeleton, context: Context) -> Parts:
@@ -249,6 +237,9 @@ codecs.update(
         str: _str,
         torch.dtype: _dtype,
         torch.device: _device,
+        torch.memory_format: _memory_format,
+        torch.layout: _layout,
+        torch.Generator: _generator,
         torch.Size: _size,
         types.FunctionType: _function,
         types.BuiltinFunctionType: _function,
@@ -256,4 +247,4 @@ codecs.update(
         functools.partial: _partial,
     }
 )
-codecs_by_base.update({type: _class, type(None): _registered, object: _plain_object})
+codecs_by_base.update({type: _class, tuple: _namedtuple, enum.Enum: _enum, object: _plain_object})

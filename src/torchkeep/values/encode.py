@@ -6,6 +6,7 @@ those, and afterwards puts references in their places. So a codec never sees sha
 
 from __future__ import annotations
 
+import copy
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..document import KINDS, ClassInfo, Document, Finding, Map, Node, Ref, Seq, TensorRef, Typed, Value
+from ..document import KINDS, ClassInfo, Document, Finding, Map, Node, Opaque, Ref, Seq, TensorRef, Typed, Value
 from ..errors import UnsaveableError, brief, printable
 from ..limits import LIMITS
 from . import sources
@@ -137,25 +138,35 @@ class Encoded:
     packed: Packed
 
 
-def encode(obj: Any) -> Encoded:
+class Left:
+    """What stands in the walk for an object that cannot be saved, where the caller allows it to be left out."""
+
+    def __init__(self, obj: Any) -> None:
+        self.what = describe(obj)
+
+
+def encode(obj: Any, *, leave: bool = False) -> Encoded:
     """Take an object apart.
 
     Args:
         obj: anything made of supported values.
+        leave: whether what has no codec is left out: described, and never built again.
 
     Raises:
         UnsaveableError: something in it has no codec; the message gives its path.
     """
-    return _Walk("model" if isinstance(obj, torch.nn.Module) else "obj").encode(obj)
+    return _Walk("model" if isinstance(obj, torch.nn.Module) else "obj", leave).encode(obj)
 
 
 @dataclass(slots=True)
 class _Walk:
-    """The state of one walk; codecs see it as their context."""
+    """The state of one walk; codecs see it as their context, and keep in `memo` what they need again."""
 
     root_name: str
+    leave: bool
     findings: list[Finding] = field(default_factory=list)
     classes: dict[str, ClassInfo] = field(default_factory=dict)
+    memo: dict[object, Any] = field(default_factory=dict)
     _parents: list[tuple[int, Step | Item]] = field(default_factory=list)
     _parts: list[Parts] = field(default_factory=list)
     _nodes: dict[int, int] = field(default_factory=dict)
@@ -179,7 +190,7 @@ class _Walk:
                     stack.append((attributes, parent, step))
                 continue
             position = self._nodes[key] = len(self._parts)
-            parts = codec_of(obj)(obj, self)
+            parts = self._parts_of(obj, parent)
             self._alive.append(obj)
             self._parts.append(parts)
             self._parents.append((parent, step))
@@ -187,6 +198,14 @@ class _Walk:
                 if not is_inline(child):
                     stack.append((child, position, child_step))
         return self._link(root)
+
+    def _parts_of(self, obj: Any, parent: int) -> Parts:
+        try:
+            return codec_of(obj)(obj, self)
+        except UnsaveableError as error:
+            if error.subject is not obj or isinstance(obj, torch.nn.Module) or parent < 0 or not self.leave:
+                raise
+            return _left(self.refuse(obj, error), self)
 
     def _visit_tensor(self, tensor: torch.Tensor, parent: int, step: Step | Item) -> dict[str, Any] | None:
         if reason := refuse_tensor(tensor):
@@ -234,9 +253,19 @@ class _Walk:
     def unsaveable(self, obj: Any, reason: str, step: Step = FIELD, *, way_out: str = "") -> UnsaveableError:
         """The error that says where `obj` is, what it is, and what can be done."""
         path = self._text(*self._here) + step.text
-        return UnsaveableError(
-            f"{path} cannot be saved: {describe(obj)} {reason}. Nothing was written. {way_out or _way_out(obj)}"
+        reason = f"{describe(obj)} {reason}"
+        message = f"{path} cannot be saved: {reason}. Nothing was written. {way_out or _way_out(obj)}"
+        return UnsaveableError(message, subject=obj, where=path, reason=reason)
+
+    def refuse(self, obj: Any, error: UnsaveableError) -> Left:
+        """Raise, or leave `obj` out with a finding where the caller allows that."""
+        if not self.leave:
+            raise error
+        hint = "The file gives back weights and a skeleton, and not the whole."
+        self.findings.append(
+            Finding("unsaveable", "warning", printable(error.where), f"{error.reason}; it was left out.", hint)
         )
+        return Left(obj)
 
     def ask(self, obj: Any, method: Callable[..., Any], *arguments: Any) -> Any:
         """What a method of the program's own class says of its object.
@@ -304,11 +333,28 @@ def codec_of(obj: Any) -> Codec:
     cls = type(obj)
     known = registration(cls)
     if known is not None and known.encode is not None:
-        return codecs_by_base[type(None)]  # the codec of registered classes
+        return _registered
     codec = codecs.get(cls)
     if codec is None:
         codec = next((codecs_by_base[base] for base in cls.__mro__ if base in codecs_by_base), None)
     return codec or codecs_by_base[object]
+
+
+def _registered(obj: Any, context: Context) -> Parts:
+    known = registration(type(obj))
+    assert known is not None
+    assert known.encode is not None
+    state = context.ask(obj, known.encode, obj)
+    if type(state) in (list, tuple, dict, set):
+        state = copy.copy(state) if type(state) is not tuple else (*state,)  # its own, whoever else holds that one
+    return typed("custom", {"class": context.remember(type(obj)), "state": state})
+
+
+def _left(obj: Left, context: Context) -> Parts:
+    return Parts([], [], lambda values: Opaque(obj.what, {}))
+
+
+codecs[Left] = _left
 
 
 def is_inline(obj: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..document import Document, Finding, Opaque, Typed, Value
+from ..document import DATA_KINDS, Document, Finding, Opaque, Typed, Value
 from ..errors import BindError, PartialLoadError, TorchkeepError, TrustError
 from .audit import audit
 from .bind import Match, extra_states_of, memory_of, tensors_of
@@ -28,9 +28,6 @@ from .transfer import (
 from .trust import Resolver
 
 _CPU = torch.device("cpu")
-
-
-_DATA_KINDS = frozenset({"torch.dtype", "torch.device", "torch.Size", "bytes", "str"})
 
 
 class Reader(Protocol):
@@ -115,7 +112,7 @@ class _Fill:
             things = f"{count} tensor{'s' * (count != 1)}"
             what = error.text if isinstance(error, TorchkeepError) else f"{type(error).__name__}: {error}"
             raise PartialLoadError(
-                f"{self.path}: {what.rstrip('.')}. {things} of the target had been overwritten by then: {shown}. "
+                f"{what.rstrip('.')}. {things} of the target had been overwritten by then: {shown}. "
                 'Load a whole copy of the file; verify="first" has every byte checked before one is written.',
                 overwritten=tuple(self.overwritten),
             ) from error
@@ -178,9 +175,8 @@ class _Fill:
             load_by_its_own(found.module, state, assign=self.replace, accept=accept)
         except Exception as error:
             whose, what = type(found.module).__name__, str(error).rstrip(".")
-            raise BindError(
-                f"{self.path}: {whose}'s own load_state_dict: {what}. The target was not changed."
-            ) from error
+            unchanged = "" if self.overwritten else " The target was not changed."
+            raise BindError(f"{whose}'s own load_state_dict: {what}.{unchanged}") from error
         self.findings.append(
             Finding(
                 "own-load",
@@ -217,7 +213,7 @@ class _Fill:
         """Optimizer state is plain data: torch makes new containers of its type with what is in them."""
         for position in self.document.reachable(value)[0]:
             node = self.document.nodes[position]
-            if isinstance(node, Typed | Opaque) and not (isinstance(node, Typed) and node.kind in _DATA_KINDS):
+            if isinstance(node, Typed | Opaque) and not (isinstance(node, Typed) and node.kind in DATA_KINDS):
                 what = node.kind if isinstance(node, Typed) else node.what
                 raise BindError(f"{self.path}: optimizer state holds a {what}. The target was not changed.")
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..document import Document, Finding, Ref, Seq, TensorRef, Value, is_optimizer, items_of
+from ..document import CARRYING_KINDS, Document, Finding, Ref, Seq, TensorRef, Typed, Value, is_optimizer, items_of
 
 
 def device_of(device: Any, map_location: Any) -> torch.device:
@@ -87,6 +87,13 @@ def optimizer_rows(document: Document, positions: Iterable[int]) -> OptimizerRow
                     if name == "step" and not on_device:
                         steps.add(item.index)
     return OptimizerRows(present, frozenset(state_rows), frozenset(steps))
+
+
+def host_rows(document: Document, positions: Iterable[int]) -> frozenset[int]:
+    """Tensors that only carry something else, such as the bytes of a long text: they stay as they are, on the CPU."""
+    nodes = (document.nodes[position] for position in positions)
+    carrying = (node for node in nodes if isinstance(node, Typed) and node.kind in CARRYING_KINDS)
+    return frozenset(v.index for node in carrying for v in node.fields.values() if isinstance(v, TensorRef))
 
 
 def set_mode(modules: Iterable[torch.nn.Module], mode: Literal["eval", "train", "saved"]) -> None:

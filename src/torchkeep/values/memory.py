@@ -49,7 +49,7 @@ def allocate(table: TensorTable, rows: Iterable[int]) -> Memory:
             memory.stored[index] = torch.empty(table.shapes[index], dtype=dtype)
         except (RuntimeError, MemoryError) as error:
             raise LoadError(
-                f"there is no memory for the {table.nbytes(index)} bytes of {table.names[index]!r}. Nothing was loaded."
+                f"there is no memory for the {table.nbytes(index)} bytes of {table.names[index]!r}"
             ) from error
     return memory
 

@@ -33,7 +33,8 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
         if callable(value) and hides(cls, name):
             reason = f"hides the method {name!r} of {class_name(cls)}: the file would hold code, not data"
             way_out = "Define it in the class, or delete the attribute."
-            raise context.unsaveable(value, reason, attribute(name), way_out=way_out)
+            left = context.refuse(value, context.unsaveable(value, reason, attribute(name), way_out=way_out))
+            attributes[name] = left
     fields: dict[str, Any] = {"class": name_of_class, "training": bool(state["training"])}
     parameters, buffers, children = state["_parameters"], state["_buffers"], state["_modules"]
     non_persistent = sorted(state["_non_persistent_buffers_set"] & set(buffers))

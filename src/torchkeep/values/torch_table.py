@@ -15,14 +15,14 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 import torch.nn.functional
 import torch.nn.init
 import torch.optim
 
-Role = Literal["module", "optimizer", "function"]
+from ..document import Role
 
 
 def _names(module: str, names: str) -> tuple[str, ...]:
@@ -267,7 +267,7 @@ def name_of(obj: object) -> str | None:
 
 def lookup(name: str, role: Role) -> Any | None:
     """The class or function that the table lists under `name` in this role, else None."""
-    return _table()[role].get(name)
+    return _table().get(role, {}).get(name)
 
 
 def is_torch(name: str) -> bool:

@@ -8,19 +8,21 @@ imported it.
 
 from __future__ import annotations
 
+import enum
 import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any, Literal
 
 import torch
 
-from . import registry, torch_table
+from ..document import HELD_KINDS, Role
+from . import data_table, registry, torch_table
 from .registry import class_name
+from .state import is_of_dataclasses
 
-Role = Literal["module", "optimizer", "object", "function", "class", "custom"]
 How = Literal["table", "named", "imported"]
 
 
@@ -88,12 +90,14 @@ class Resolver:
         for given in self._given(name, lasts):
             return self._checked(Opened(given, "named"), name, role)
         if torch_table.is_torch(name):
-            found = torch_table.lookup(name, role) if role in ("module", "optimizer", "function") else None
+            found = torch_table.lookup(name, role)
             if role == "class":
                 found = torch_table.lookup(name, "module") or torch_table.lookup(name, "optimizer")
             if found is not None:
                 return Opened(found, "table")
             return Closed(name, role, "is not in the closed table of torch", "none")
+        if role == "class" and (known := data_table.lookup(name)) is not None:
+            return Opened(known, "table")
         if (trusted := self._trusted(name, role)) is not None:
             if isinstance(trusted, Closed):
                 return trusted
@@ -140,7 +144,7 @@ class Resolver:
         if found is None:
             state = "has no such name now" if module is not None else "is not imported"
             return Closed(name, role, f"{module_name} {state}", "moved")
-        if role not in ("module", "object"):
+        if role != "module" and role not in HELD_KINDS:
             return Closed(name, role, f"a {role} opens only when the caller names it")
         if not isinstance(found, type) or class_name(found) != name:
             return Closed(name, role, f"{module_name} defines no class of that name")
@@ -155,7 +159,7 @@ class Resolver:
             return Closed(name, role, "belongs to the standard library")
         if package not in holders:
             return Closed(name, role, "is held by no module of its own package")
-        if forbidden := {"__del__", "__setstate__", "__new__"} & _members(found):
+        if forbidden := _FORBIDDEN.get(role, _FINALIZER) & _members(found):
             return Closed(name, role, f"defines {', '.join(sorted(forbidden))}")
         return self._checked(Opened(found, "imported"), name, role)
 
@@ -176,7 +180,11 @@ class Resolver:
             if role in ("module", "object") and (getattr(obj, "__abstractmethods__", None) or not is_makeable(obj)):
                 return Closed(name, role, "is abstract, or derives from a builtin class")
             if role == "object" and not is_plain_class(obj):
-                return Closed(name, role, "is not a class whose objects are a __dict__ and nothing more")
+                return Closed(name, role, "is not a class whose objects are a __dict__ and slots and nothing more")
+            if role == "enum" and not issubclass(obj, enum.Enum):
+                return Closed(name, role, f"was given {class_name(obj)}, which is no Enum")
+            if role == "namedtuple" and fields_of(obj) is None:
+                return Closed(name, role, f"was given {class_name(obj)}, which is no namedtuple")
             if role == "custom" and ((known := registry.registration(obj)) is None or known.decode is None):
                 return self._unregistered(name)
             if role == "function":
@@ -184,6 +192,15 @@ class Resolver:
         elif role != "function" or not isinstance(obj, FunctionType | BuiltinFunctionType):
             return Closed(name, role, f"is a {type(obj).__name__} where a {role} was saved")
         return opened
+
+
+_FINALIZER = frozenset({"__del__"})
+_FORBIDDEN: dict[Role, frozenset[str]] = {
+    "object": _FINALIZER | {"__setstate__", "__new__"},
+    "enum": _FINALIZER | {"__hash__", "__eq__"},
+    "namedtuple": _FINALIZER | {"__hash__", "__eq__"},
+}
+"""What a class that is only imported may not define: what would run when it is made, or hashed as a key."""
 
 
 def last_name(name: str) -> str:
@@ -208,24 +225,32 @@ def _member(module: ModuleType, qualname: str) -> Any:
 
 
 def _members(cls: type) -> set[str]:
-    """Names that a class or a base of it defines, `object` left out."""
-    return {name for base in cls.__mro__ if base not in (object, torch.nn.Module) for name in vars(base)}
+    """Names that a class or a base of it defines; what Python, torch and `dataclass` wrote is left out."""
+    bases = (
+        base for base in cls.__mro__ if base is not torch.nn.Module and base.__module__ not in ("builtins", "enum")
+    )
+    return {name for base in bases for name, value in vars(base).items() if not is_of_dataclasses(value)}
 
 
 def hides(cls: type, name: str) -> bool:
     """Whether an instance attribute takes the place of something that the class does: a method, a descriptor."""
     base = next((base for base in cls.__mro__ if name in vars(base)), None)
-    return base is not None and (callable(vars(base)[name]) or hasattr(type(vars(base)[name]), "__get__"))
+    if base is None or type(vars(base)[name]) is MemberDescriptorType:  # a slot holds what an instance has
+        return False
+    return callable(vars(base)[name]) or hasattr(type(vars(base)[name]), "__get__")
 
 
 def is_plain_class(cls: type) -> bool:
-    """Whether instances are a `__dict__` and nothing more: not a subclass of a builtin or of torch's, no slots."""
-    return (
-        is_makeable(cls)
-        and not issubclass(cls, BaseException | type | torch.nn.Module | torch.optim.Optimizer)
-        and cls.__dictoffset__ != 0
-        and not any(vars(base).get("__slots__") for base in cls.__mro__)
-    )
+    """Whether instances are a `__dict__` and slots and nothing more: not a subclass of a builtin or of torch's."""
+    special = BaseException | type | enum.Enum | torch.nn.Module | torch.optim.Optimizer
+    return is_makeable(cls) and not issubclass(cls, special)
+
+
+def fields_of(cls: type) -> tuple[str, ...] | None:
+    """The field names of a class that `namedtuple` or `NamedTuple` made, or of one below it; None for any other."""
+    names = next((vars(base)["_fields"] for base in cls.__mro__ if "_fields" in vars(base)), None)
+    named = issubclass(cls, tuple) and type(names) is tuple and all(type(name) is str for name in names)
+    return names if named else None
 
 
 def is_makeable(cls: type) -> bool:

@@ -1,0 +1,48 @@
+"""The state of an object: its `__dict__` and its slots, read and written without running any of its code."""
+
+from __future__ import annotations
+
+from types import FunctionType, MemberDescriptorType
+from typing import Any
+
+
+def slots_of(cls: type) -> dict[str, MemberDescriptorType]:
+    """The slots of a class by the name that an attribute has; of two with one name, the one that is reached."""
+    found: dict[str, MemberDescriptorType] = {}
+    for base in cls.__mro__:
+        for name, member in vars(base).items():
+            if type(member) is MemberDescriptorType and base is not object:
+                found.setdefault(name, member)
+    return found
+
+
+def state_of(obj: Any) -> dict[str, Any]:
+    """What an object holds: its `__dict__`, then the slots that are set."""
+    state = dict(vars(obj)) if type(obj).__dictoffset__ else {}
+    for name, slot in slots_of(type(obj)).items():
+        try:
+            state[name] = slot.__get__(obj)
+        except AttributeError:  # not set
+            continue
+    return state
+
+
+def is_of_dataclasses(method: object) -> bool:
+    """Whether a method is one that ``dataclass(slots=True, frozen=True)`` wrote: it moves the slots, no more."""
+    return isinstance(method, FunctionType) and method.__module__ == "dataclasses"
+
+
+def set_state(obj: Any, state: dict[str, Any]) -> None:
+    """Write what an object holds, past whatever its class would do about it.
+
+    Raises:
+        AttributeError: the class has slots alone now, and none for one of the names.
+    """
+    slots = slots_of(type(obj))
+    for name, value in state.items():
+        if name in slots:
+            slots[name].__set__(obj, value)
+        elif type(obj).__dictoffset__:
+            vars(obj)[name] = value
+        else:
+            raise AttributeError(f"{type(obj).__qualname__} has no slot {name!r}")

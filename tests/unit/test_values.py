@@ -1,0 +1,485 @@
+"""Values of Python's library, of numpy and of torch that are neither tensors nor modules: each comes back as it was."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+import types
+import uuid
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import torchkeep
+from torchkeep.values import data_table
+
+
+class Color(enum.Enum):
+    RED = 1
+    BLUE = "blue"
+    ALSO_RED = 1  # noqa: PIE796 (an alias)
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 9
+
+
+class Perm(enum.Flag):
+    READ = 1
+    WRITE = 2
+    RUN = 4
+    ALL = 7
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+class Row(NamedTuple):
+    name: str
+    items: list[int]
+
+
+@dataclasses.dataclass
+class Config:
+    lr: float
+    layers: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    width: int
+    name: str = "x"
+
+
+class Slotted:
+    __slots__ = ("__private", "unset", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.__private = [value]
+
+    def private(self) -> Any:
+        return self.__private
+
+
+class Both(Slotted):
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        self.more = "in __dict__"
+
+
+CLASSES = [Color, Level, Perm, Point, Row, Config, Frozen, Slotted, Both]
+
+
+@pytest.fixture
+def trip(tmp_path: Path) -> Any:
+    def trip(value: Any, **options: Any) -> Any:
+        torchkeep.save({"value": value}, tmp_path / "value.safetensors")
+        return torchkeep.load(tmp_path / "value.safetensors", **({"classes": CLASSES} | options))["value"]
+
+    return trip
+
+
+UTC = datetime.timezone.utc
+EQUAL: list[Any] = [
+    collections.defaultdict(list, {"a": [1]}),
+    collections.defaultdict(None, {1: 2}),
+    collections.defaultdict(functools.partial(collections.defaultdict, int), {"a": 1}),
+    collections.defaultdict(nn.ReLU),
+    collections.Counter("hello"),
+    collections.Counter({(1, 2): -3}),
+    collections.deque([1, "a", [2]]),
+    collections.deque([1, 2], maxlen=2),
+    collections.deque(maxlen=0),
+    slice(None),
+    slice(1, "b", (3, 4)),
+    range(10),
+    range(10**30, -5, -3),
+    range(0),
+    argparse.Namespace(lr=0.1, names=["a"]),
+    types.SimpleNamespace(a=1, b=types.SimpleNamespace()),
+    Point(1, 2),
+    Row("a", [1]),
+    Color.RED,
+    Color.BLUE,
+    Color.ALSO_RED,
+    Level.HIGH,
+    Perm.READ,
+    Perm.READ | Perm.RUN,
+    Perm.ALL,
+    Perm(0),
+    Config(0.1, [2, 3]),
+    Frozen(3),
+    pathlib.Path("a/b c"),
+    pathlib.Path(),
+    pathlib.PurePosixPath("/x/../y"),
+    pathlib.PureWindowsPath("C:/x\\y"),
+    pathlib.PureWindowsPath("//server/share/x"),
+    datetime.date(1, 1, 1),
+    datetime.date.max,
+    datetime.time(23, 59, 59, 999999, fold=1),
+    datetime.time(1, tzinfo=UTC),
+    datetime.datetime(2024, 2, 29, 12, 30),
+    datetime.datetime(2024, 2, 29, 1, 2, 3, 4, UTC, fold=1),
+    datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=5, minutes=45), "NPT")),
+    datetime.timedelta(-3, 4, 5),
+    datetime.timedelta.max,
+    UTC,
+    datetime.timezone(datetime.timedelta(0), "Z"),
+    datetime.timezone(-datetime.timedelta(hours=23, minutes=59)),
+    uuid.UUID(int=5),
+    uuid.uuid5(uuid.NAMESPACE_DNS, "torchkeep"),
+    decimal.Decimal("1.00"),
+    decimal.Decimal("-0"),
+    decimal.Decimal("Infinity"),
+    decimal.Decimal("1E+999999"),
+    fractions.Fraction(-7, 3),
+    fractions.Fraction(0),
+    torch.channels_last,
+    torch.preserve_format,
+    torch.sparse_csr,
+    torch.strided,
+    np.float32(1.5),
+    np.float64(0.1),
+    np.int64(-3),
+    np.uint8(255),
+    np.complex64(1 + 2j),
+    np.bool_(True),
+    np.str_("é\0"),
+    np.str_(""),
+    np.bytes_(b"\xff"),
+    np.datetime64("2024-01-01T00:00:01", "s"),
+    np.timedelta64(3, "D"),
+    np.dtype("float32"),
+    np.dtype(">i4"),
+    np.dtype("<U7"),
+    np.dtype("M8[ns]"),
+]
+
+
+def _same(found: Any, value: Any) -> None:
+    assert type(found) is type(value)
+    assert found == value
+    assert repr(found) == repr(value)
+
+
+@pytest.mark.parametrize("value", EQUAL, ids=lambda value: f"{type(value).__name__}-{value!r:.30}")
+def test_it_comes_back_equal(trip: Any, value: Any) -> None:
+    _same(trip(value), value)
+
+
+@pytest.mark.parametrize("value", EQUAL, ids=lambda value: f"{type(value).__name__}-{value!r:.30}")
+def test_two_saves_of_it_are_the_same_bytes(tmp_path: Path, value: Any) -> None:
+    for name in "ab":
+        torchkeep.save([value, {"again": value}], tmp_path / f"{name}.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_what_equality_does_not_see(trip: Any) -> None:
+    assert trip(datetime.datetime(2024, 1, 1, fold=1)).fold == 1
+    assert trip(datetime.timezone(datetime.timedelta(0), "Z")).tzname(None) == "Z"
+    assert trip(UTC) is UTC
+    assert trip(collections.deque(maxlen=3)).maxlen == 3
+    assert trip(uuid.uuid1()).is_safe is not None
+    signalling = decimal.Decimal("-sNaN12")
+    assert str(trip(signalling)) == "-sNaN12"
+    nan = np.frombuffer(b"\x01\x00\xc0\x7f", "<f4")[0]
+    assert trip(nan).tobytes() == nan.tobytes()
+    counter = collections.Counter("ab")
+    counter.note = "of its own"  # type: ignore[attr-defined]
+    assert vars(trip(counter)) == {"note": "of its own"}
+
+
+def test_members_are_the_members(trip: Any) -> None:
+    assert trip(Color.RED) is Color.RED
+    assert trip(Perm.READ) is Perm.READ
+    assert trip(Perm.READ | Perm.WRITE) is Perm.READ | Perm.WRITE
+
+
+def test_slots(trip: Any) -> None:
+    found = trip([Slotted(5), Both("x")])
+    assert (found[0].value, found[0].private()) == (5, [5])
+    assert not hasattr(found[0], "unset")
+    assert (found[1].value, found[1].private(), vars(found[1])) == ("x", ["x"], {"more": "in __dict__"})
+
+
+def test_containers_hold_themselves(trip: Any) -> None:
+    value: dict[str, Any] = {
+        "defaultdict": collections.defaultdict(list),
+        "deque": collections.deque([1], maxlen=4),
+        "namespace": types.SimpleNamespace(),
+        "counter": collections.Counter(),
+        "config": Config(1.0),
+    }
+    value["defaultdict"]["me"] = value["defaultdict"]
+    value["deque"].append(value["deque"])
+    value["namespace"].me = value["namespace"]
+    value["counter"]["me"] = value["counter"]
+    value["config"].layers.append(value["config"])
+    found = trip(value)
+    assert found["defaultdict"]["me"] is found["defaultdict"]
+    assert found["deque"][1] is found["deque"]
+    assert found["namespace"].me is found["namespace"]
+    assert found["counter"]["me"] is found["counter"]
+    assert found["config"].layers[0] is found["config"]
+    found["defaultdict"]["new"].append(1)
+    assert found["defaultdict"]["new"] == [1]
+
+
+def test_what_is_shared_stays_shared(trip: Any) -> None:
+    shared = [1]
+    value = [
+        Point(shared, 1),
+        collections.deque([shared]),
+        argparse.Namespace(a=shared),
+        slice(shared),
+        collections.defaultdict(list, a=shared),
+    ]
+    point, queue, namespace, part, mapping = trip(value)
+    assert point.x is queue[0] is namespace.a is part.stop is mapping["a"]
+    again = Point(1, 2)
+    found = trip([again, again])
+    assert found[0] is found[1]
+
+
+KEYS: list[Any] = [
+    Color.RED, Level.LOW, Perm.READ | Perm.WRITE, pathlib.Path("x"), uuid.UUID(int=3), range(3), UTC,
+    datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1, tzinfo=UTC), datetime.time(1), datetime.timedelta(3),
+    decimal.Decimal(5), fractions.Fraction(1, 3), Point(7, (8, frozenset({9}))), np.int64(77), np.str_("s"),
+    np.dtype("f4"), torch.channels_last, torch.strided,
+]  # fmt: skip
+
+
+def test_keys_and_elements(trip: Any) -> None:
+    found = trip([dict.fromkeys(KEYS, 1), set(KEYS), {(key, 1): key for key in KEYS}])
+    assert [type(key) for key in found[0]] == [type(key) for key in KEYS]
+    assert found == [dict.fromkeys(KEYS, 1), set(KEYS), {(key, 1): key for key in KEYS}]
+
+
+def test_sets_are_written_in_one_order_whatever_the_hashes(tmp_path: Path) -> None:
+    code = (
+        "import sys, torchkeep; sys.path.insert(0, sys.argv[2])\n"
+        "from test_values import KEYS\n"
+        "torchkeep.save({'set': set(KEYS), 'inner': {frozenset(KEYS[:5]), frozenset(KEYS[5:])}}, sys.argv[1])"
+    )
+    written = []
+    for seed in ("1", "2"):
+        path = tmp_path / f"{seed}.safetensors"
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code, str(path), str(Path(__file__).parent)]
+        subprocess.run(command, check=True, env=environment)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+
+
+# --- numpy ------------------------------------------------------------------------------------------
+
+ARRAYS = {
+    "bool": np.array([True, False]),
+    "zero dimensions": np.array(5, np.int16),
+    "empty": np.zeros((0, 3), np.float32),
+    "empty text": np.zeros((2, 0), "<U3"),
+    "Fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "steps": np.arange(24, dtype=np.uint16).reshape(4, 6)[::2, 1::2],
+    "backwards": np.arange(6)[::-1],
+    "repeated": np.broadcast_to(np.arange(3.0), (2, 3)),
+    "big endian": np.array([1, 2, 300], ">i4"),
+    "big endian, steps": np.array([1, 2, 3, 4], ">f8")[::2],
+    "text": np.array([["ab", "ü"], ["", "xyz"]]),
+    "text of no dimensions": np.array("abc"),
+    "bytes": np.array([b"a", b"bcd"]),
+    "dates": np.array(["2024-01-01", "NaT"], "M8[D]"),
+    "spans": np.array([1, -2], "m8[25us]"),
+    "complex": np.array([1 + 2j], np.complex128),
+    "a field": np.array([(1, 2.5), (3, 4.5)], "i4,f8")["f1"],
+    "misaligned": np.frombuffer(b"\0" + np.arange(3.0).tobytes(), "<f8", offset=1),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays(trip: Any, name: str) -> None:
+    array = ARRAYS[name]
+    found = trip(array)
+    assert type(found) is np.ndarray
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert found.dtype.byteorder == array.dtype.byteorder
+    assert found.flags.writeable == array.flags.writeable
+    np.testing.assert_array_equal(found, array)
+
+
+def test_every_number_that_numpy_has(trip: Any) -> None:
+    for code in "?bBhHiIlLqQefdFD":
+        array = np.array([[0, 1], [1, 0]]).astype(code)
+        for one in (array, array.T, array.astype(array.dtype.newbyteorder(">"))):
+            np.testing.assert_array_equal(trip(one), one)
+            assert trip(one).dtype == one.dtype
+
+
+def test_arrays_and_tensors_share_their_memory(trip: Any) -> None:
+    base, tensor = np.arange(12.0).reshape(3, 4), torch.arange(4.0)
+    found = trip([base, base[1:, ::2], base.T, tensor, tensor.numpy()[1:], torch.from_numpy(base)[0]])
+    found[0][1, 0] = 100
+    assert found[1][0, 0] == found[2][0, 1] == 100
+    found[3][1] = 7
+    assert found[4][0] == 7
+    assert np.shares_memory(found[0], found[1])
+
+
+def test_an_array_in_a_module_is_no_part_of_its_state_dict(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    model.table = np.arange(5.0)
+    torchkeep.save(model, tmp_path / "m.safetensors")
+    with pytest.warns(torchkeep.TorchkeepWarning, match="2 tensors were cast"):
+        found = torchkeep.load(tmp_path / "m.safetensors", dtype=torch.float16)
+    assert found.table.dtype == np.float64
+    np.testing.assert_array_equal(found.table, model.table)
+    half = torchkeep.load(tmp_path / "m.safetensors", device="meta")
+    np.testing.assert_array_equal(half.table, model.table)  # the array is numpy's, wherever the tensors are
+    other = nn.Linear(2, 2)
+    torchkeep.load_into(other, tmp_path / "m.safetensors")
+    assert torch.equal(other.weight, model.weight)
+
+
+def test_a_cast_does_not_reach_arrays(tmp_path: Path) -> None:
+    tensor = torch.arange(4.0)
+    torchkeep.save({"array": np.arange(3.0), "tensor": tensor}, tmp_path / "a.safetensors")
+    with pytest.warns(torchkeep.TorchkeepWarning, match="float16"):
+        found = torchkeep.load(tmp_path / "a.safetensors", dtype=torch.float16)
+    assert (found["array"].dtype, found["tensor"].dtype) == (np.float64, torch.float16)
+    torchkeep.save({"array": tensor.numpy(), "tensor": tensor}, tmp_path / "b.safetensors")
+    with pytest.raises(torchkeep.LoadError, match=r"shares its memory with a tensor that became torch\.float16"):
+        torchkeep.load(tmp_path / "b.safetensors", dtype=torch.float16)
+
+
+def test_memory_of_an_array_that_nobody_else_holds(tmp_path: Path) -> None:
+    """What `__getstate__` makes on the spot lives until it is written."""
+
+    class Holder:
+        def __getstate__(self) -> dict[str, Any]:
+            return {"array": np.full(100_000, 7, np.int32)}
+
+    torchkeep.save(Holder(), tmp_path / "h.safetensors")
+    with pytest.warns(torchkeep.TorchkeepWarning, match="Record"):
+        assert (torchkeep.load(tmp_path / "h.safetensors").array == 7).all()
+
+
+# --- torch ------------------------------------------------------------------------------------------
+
+
+def test_a_generator_goes_on_where_it_was(trip: Any) -> None:
+    generator = torch.Generator().manual_seed(3)
+    torch.randn(5, generator=generator)
+    found = trip(generator)
+    assert torch.equal(torch.randn(9, generator=found), torch.randn(9, generator=generator))
+
+
+# --- classes as values ------------------------------------------------------------------------------
+
+
+def test_data_types_are_values(trip: Any) -> None:
+    types_: list[Any] = [int, float, dict, type(None), collections.OrderedDict, np.float32, np.ndarray, nn.Linear]
+    assert trip(types_, classes=None) == types_
+
+
+def test_the_table_of_data_types_names_what_it_says() -> None:
+    for module_name, names in data_table._TYPES.items():
+        for name in names:
+            found = data_table.lookup(f"{module_name}:{name}")
+            assert isinstance(found, type), name
+            assert found is type(None) or data_table.name_of(found) in (f"{module_name}:{name}", f"{module_name}:bool")
+    for name in ("builtins:eval", "builtins:type", "collections:UserDict", "numpy:memmap", "os:system", "builtins"):
+        assert data_table.lookup(name) is None
+
+
+# --- classes that nobody named, or that changed -----------------------------------------------------
+
+
+def test_without_their_classes_they_are_records(tmp_path: Path) -> None:
+    path = tmp_path / "r.safetensors"
+    torchkeep.save(
+        {"point": Point(1, [2]), "color": Color.RED, "flag": Perm.READ | Perm.RUN, "slots": Slotted(3)}, path
+    )
+    with pytest.warns(torchkeep.TorchkeepWarning, match="came back as inert Records"):
+        found = torchkeep.load(path)
+    assert {name: type(value) for name, value in found.items()} == dict.fromkeys(found, torchkeep.Record)
+    assert (found["point"].x, found["point"].y) == (1, [2])
+    assert (found["color"].members, found["flag"].members) == (("RED",), ("READ", "RUN"))
+    assert found["slots"].value == 3
+    assert torchkeep.load(path, key=("point", "y")) == [2]
+    assert {(need.role, need.name.rpartition(":")[2]) for need in torchkeep.inspect(path).needs} == {
+        ("namedtuple", "Point"), ("enum", "Color"), ("enum", "Perm"), ("object", "Slotted"),
+    }  # fmt: skip
+
+
+class Holder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act, self.at, self.slots, self.frozen = Color.BLUE, Point(1, 2), Slotted(1), Frozen(2)
+
+
+def test_a_module_brings_the_values_of_its_own_package(tmp_path: Path) -> None:
+    torchkeep.save(Holder(), tmp_path / "h.safetensors")
+    found = torchkeep.load(tmp_path / "h.safetensors")
+    assert (found.act, found.at, found.slots.value, found.frozen) == (Color.BLUE, Point(1, 2), 1, Frozen(2))
+
+
+def test_a_namedtuple_whose_fields_changed(tmp_path: Path) -> None:
+    path = tmp_path / "p.safetensors"
+    torchkeep.save(Point(1, 2), path)
+    changed = collections.namedtuple("Point", "x y z")
+    with pytest.raises(torchkeep.ChangedClassError, match=r"had the fields x, y .* has x, y, z.*as a Record"):
+        torchkeep.load(path, classes={f"{__name__}:Point": changed})
+
+
+def test_an_enum_that_lost_a_member(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    torchkeep.save(Color.BLUE, path)
+    changed = enum.Enum("Color", "RED GREEN")
+    with pytest.raises(torchkeep.ChangedClassError, match=r"has no member BLUE.*as a Record"):
+        torchkeep.load(path, classes={f"{__name__}:Color": changed})
+
+
+def test_a_class_of_another_sort_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    torchkeep.save([Color.BLUE, Point(1, 2)], path)
+    with pytest.warns(torchkeep.TorchkeepWarning, match=r"which is no (Enum|namedtuple)"):
+        found = torchkeep.load(path, classes={f"{__name__}:Color": Config, f"{__name__}:Point": Config})
+    assert [type(value) for value in found] == [torchkeep.Record] * 2
+
+
+def test_inspect_shows_them(tmp_path: Path) -> None:
+    path = tmp_path / "v.safetensors"
+    value = {
+        "color": Color.RED, "at": Point(1, 2), "when": datetime.date(2024, 1, 2), "table": np.zeros((2, 3), "f4"),
+        "queue": collections.deque([1], 5), "names": argparse.Namespace(lr=1), "random": torch.Generator(),
+        "counts": collections.Counter("a"), Color.BLUE: 1,
+    }  # fmt: skip
+    torchkeep.save(value, path)
+    tree = "\n".join(torchkeep.inspect(path).tree())
+    for line in (
+        f"['color']: {__name__}:Color.RED",
+        f"['at']: {__name__}:Point of 2\n    x: 1",
+        "['when']: date 2024, 1, 2",
+        "['table']: numpy.ndarray '<f4', tensor float32 2x3",
+        "['queue']: deque of 1\n    [0]: 1",
+        "['names']: Namespace\n    lr: 1",
+        "['random']: torch.Generator on cpu",
+        "['counts']: Counter of 1\n    ['a']: 1",
+        f"[{__name__}:Color.BLUE]: 1",
+    ):
+        assert line in tree, tree
