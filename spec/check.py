@@ -921,6 +921,10 @@ def _integer_field(document: Document, value: Any) -> bool:
     return is_int(value)
 
 
+def _number_field(document: Document, value: Any) -> bool:
+    return is_int(value) or isinstance(value, float)
+
+
 def _bytes_field(document: Document, value: Any) -> bool:
     return isinstance(value, bytes)
 
@@ -1011,6 +1015,7 @@ KINDS: dict[str, dict[str, Field]] = {
     "torch.memory_format": {"name": _text_field},
     "torch.layout": {"name": _text_field},
     "torch.Generator": {"device": _text_field, "state": _bytes_field},
+    "torch.averaging": {"function": _text_field, "decay?": _number_field},
     "numpy.ndarray": {"dtype": _text_field, "data": _tensor_field, "writeable": _flag_field},
     "numpy.scalar": {"dtype": _text_field, "data": _bytes_field},
     "numpy.dtype": {"name": _text_field},
@@ -1337,6 +1342,12 @@ def _itemsize(text: str) -> int | None:
     return 8 if re.fullmatch(rf"[<>][Mm]8(\[([2-9]|[1-9][0-9]{{1,5}})?({units})\])?", text) else None
 
 
+def _is_averaging(document: Document, fields: Fields) -> bool:
+    if fields["function"] in ("get_swa_avg_fn", "get_swa_multi_avg_fn"):
+        return "decay" not in fields
+    return fields["function"] in ("get_ema_avg_fn", "get_ema_multi_avg_fn") and 0 <= fields.get("decay", -1) <= 1
+
+
 def _is_array(document: Document, fields: Fields) -> bool:
     dtype, tensor = fields["dtype"], fields["data"].index
     if dtype in TORCH_DTYPES:
@@ -1380,6 +1391,7 @@ VALUES: dict[str, Callable[[Document, Fields], bool]] = {
     "UUID": _is_uuid,
     "Decimal": _is_decimal,
     "Fraction": _is_fraction,
+    "torch.averaging": _is_averaging,
     "numpy.ndarray": _is_array,
     "numpy.scalar": _is_scalar,
     "numpy.dtype": _is_numpy_dtype,

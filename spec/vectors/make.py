@@ -801,6 +801,16 @@ def generators() -> bytes:
 
 
 @accept
+def averaging() -> bytes:
+    """Functions of running averages, with each sort of number."""
+    made = [
+        {"function": name, "decay": decay} for name in ("get_ema_avg_fn", "get_ema_multi_avg_fn") for decay in (0.9, 1)
+    ]
+    made += [{"function": "get_swa_avg_fn"}, {"function": "get_swa_multi_avg_fn"}]
+    return native(Ref(0), numbered(several(*[one("torch.averaging", **fields) for fields in made])))
+
+
+@accept
 def keys_of_library_kinds() -> bytes:
     """Every kind that may be a key, also in a tuple, a frozenset and a namedtuple."""
     moment = one("datetime", **date_of(2024, 2, 29), **clock(12, 0, 0, 0, 0, zone_of(0, 3600)))
@@ -1935,6 +1945,15 @@ def _library_values(typed: Callable[..., None]) -> None:
         typed(f"K-5-namedtuple-{name}", why, "namedtuple", {"class": "a:B", "names": ["r", 1], "items": ["r", 2]},
               ["seq", "tuple", names], pair)  # fmt: skip
     typed("K-5-enum", "a member twice", "enum", {"class": "a:B", "members": ["r", 1]}, ["seq", "tuple", ["A", "A"]])
+    typed("K-3-averaging", "a decay in a text", "torch.averaging", {"function": "get_ema_avg_fn", "decay": "0.5"})
+    for name, why, fields in (
+        ("function", "a function of no average", {"function": "update_bn"}),
+        ("no-decay", "a running average without its decay", {"function": "get_ema_avg_fn"}),
+        ("swa", "an average that has no decay", {"function": "get_swa_avg_fn", "decay": ["f", "0.5"]}),
+        ("large", "a decay beyond 1", {"function": "get_ema_multi_avg_fn", "decay": ["f", "1.5"]}),
+        ("nan", "a decay that is no number", {"function": "get_ema_multi_avg_fn", "decay": ["f", "nan"]}),
+    ):
+        typed(f"K-5-averaging-{name}", why, "torch.averaging", fields)
     typed("K-5-range", "a step of 0", "range", {"start": 0, "stop": 1, "step": 0})
     for name, why, flavour, text in [
         ("flavour", "a path of another system", "vms", "a"),

@@ -292,7 +292,7 @@ CASES = _cases()
 
 
 def test_every_module_of_the_table_is_tried() -> None:
-    listed = {name.rpartition(":")[2] for name in MODULES}
+    listed = {name.rpartition(":")[2] for name in MODULES} - {"AveragedModel"}  # in test_schedulers.py
     assert {name for name in listed if name not in CASES} == set()
     assert CASES.keys() <= listed
 

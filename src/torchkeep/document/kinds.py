@@ -30,6 +30,10 @@ def _integer(document: Document, value: Value) -> bool:
     return type(value) is int
 
 
+def _number(document: Document, value: Value) -> bool:
+    return type(value) in (int, float)
+
+
 def _size(document: Document, value: Value) -> bool:
     return type(value) is int and value >= 0
 
@@ -198,6 +202,7 @@ KINDS: dict[str, Kind] = {
     "torch.memory_format": Kind(1, {"name": _text}),
     "torch.layout": Kind(1, {"name": _text}),
     "torch.Generator": Kind(1, {"device": _text, "state": _bytes}),
+    "torch.averaging": Kind(1, {"function": _text, "decay": _number}, frozenset({"decay"})),
     "numpy.ndarray": Kind(1, {"dtype": _text, "data": _tensor, "writeable": _flag}),
     "numpy.scalar": Kind(1, {"dtype": _text, "data": _bytes}),
     "numpy.dtype": Kind(1, {"name": _text}),

@@ -21,7 +21,7 @@ import torch
 
 from ..document import MAX_COLLISIONS, Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, children
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief
-from . import arrays, library, sources
+from . import arrays, averaging, library, sources
 from .audit import Audit, owner_of
 from .pack import buffer_of
 from .registry import ModuleState, class_name, registration
@@ -69,6 +69,7 @@ class _Builder:
     waiting: dict[int, list[int]] = field(default_factory=dict)
     unseen: dict[int, Iterator[TensorRef | Ref]] = field(default_factory=dict)
     checked: Counter[int] = field(default_factory=Counter)
+    schedulers: list[torch.optim.lr_scheduler.LRScheduler] = field(default_factory=list)
 
     def build(self, start: Value) -> Any:
         document = self.document
@@ -100,6 +101,8 @@ class _Builder:
         if self.waiting:
             position = next(iter(self.waiting.values()))[0]
             raise FormatError(f"node {position} of the document holds itself", clause="V-4")
+        for scheduler in self.schedulers:
+            _count_steps(scheduler)
         for row in self.attributed:  # last, since they may lead back to their tensor
             vars(self.tensors[row]).update(self._value(attributes[row]))
         return self._value(start)
@@ -288,6 +291,8 @@ class _Builder:
             Record.__init__(shell, node.text("class"), fields["attributes"])
             return
         self._set_state(shell, dict(fields["attributes"]))
+        if isinstance(shell, torch.optim.lr_scheduler.LRScheduler):
+            self.schedulers.append(shell)
 
     def _fill_module(self, node: Typed, shell: torch.nn.Module, fields: dict[str, Any]) -> None:
         state = ModuleState(
@@ -408,6 +413,20 @@ _FILL: dict[str, Callable[[_Builder, Typed, Any, dict[str, Any]], None]] = {
 }
 
 
+class _Counting(torch.optim.lr_scheduler.LRScheduler):
+    """torch's own constructor without a first step: it lets the optimizer note that it was stepped."""
+
+    def _initial_step(self) -> None:
+        pass
+
+
+def _count_steps(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
+    """Where a scheduler counts its steps, its optimizer's `step` is wrapped, and torch warns of one that is not."""
+    optimizer = vars(scheduler).get("optimizer")
+    if "_step_count" in vars(scheduler) and isinstance(optimizer, torch.optim.Optimizer):
+        _Counting(optimizer)
+
+
 def _one_of_torch(kind: type) -> Callable[[dict[str, Any]], Any]:
     """What torch has under a name that stands in the file: a dtype, a layout, a memory format."""
 
@@ -461,6 +480,7 @@ _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "torch.memory_format": _one_of_torch(torch.memory_format),
     "torch.layout": _one_of_torch(torch.layout),
     "torch.Generator": _generator,
+    "torch.averaging": averaging.make,
     "numpy.scalar": arrays.make_scalar,
     "numpy.dtype": arrays.make_dtype,
     "torch.device": lambda fields: torch.device(fields["name"]),

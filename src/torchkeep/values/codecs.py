@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..limits import LIMITS
-from . import data_table, torch_table
+from . import averaging, data_table, torch_table
 from .encode import (
     Codec,
     Context,
@@ -121,6 +121,8 @@ def _class(obj: type, context: Context) -> Parts:
 
 
 def _function(obj: Any, context: Context) -> Parts:
+    if (made := averaging.made_by(obj)) is not None:
+        return typed("torch.averaging", made)
     return typed("function", {"name": _reference(obj, context)})
 
 
@@ -161,7 +163,9 @@ def _partial(obj: functools.partial[Any], context: Context) -> Parts:
 def _plain_object(obj: Any, context: Context) -> Parts:
     """An object of a class of the program that is a `__dict__` and nothing more, such as a config."""
     cls = type(obj)
-    _require_program(obj, context)
+    table_name = torch_table.name_of(cls)
+    if table_name is None:
+        _require_program(obj, context)
     if not is_plain_class(cls):
         raise context.unsaveable(obj, "is not made of a __dict__ and slots alone")
     if custom := [
@@ -173,7 +177,7 @@ def _plain_object(obj: Any, context: Context) -> Parts:
         state = context.ask(obj, obj.__getstate__)
         if type(state) is not dict:
             raise context.unsaveable(obj, f"has a __getstate__ that gives a {type(state).__name__}, not a dict")
-    return typed("object", {"class": context.remember(cls), "attributes": Hidden(state)})
+    return typed("object", {"class": table_name or context.remember(cls), "attributes": Hidden(state)})
 
 
 def _require_program(obj: Any, context: Context) -> None:

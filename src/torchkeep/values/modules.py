@@ -109,8 +109,7 @@ _OPTIMIZER_INTERNALS = frozenset(
         "param_groups",
         "_zero_grad_profile_name",
         "_warned_capturable_if_run_uncaptured",
-        "_opt_called",  # an LR scheduler's, with the `step` it wraps
-        "step",
+        "step",  # wrapped by an LR scheduler
     }
 )
 

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional
 import torch.nn.init
 import torch.optim
+import torch.optim.swa_utils
 
 from ..document import Role
 
@@ -97,7 +98,25 @@ MODULES: Final[tuple[str, ...]] = (
         TripletMarginWithDistanceLoss
         """,
     ),
+    # a model's running average
+    *_names("torch.optim.swa_utils", "AveragedModel"),
 )
+
+OBJECTS: Final[tuple[str, ...]] = (
+    *_names(
+        "torch.optim.lr_scheduler",
+        """
+        LRScheduler ChainedScheduler ConstantLR CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR
+        ExponentialLR LambdaLR LinearLR MultiStepLR MultiplicativeLR OneCycleLR PolynomialLR ReduceLROnPlateau
+        SequentialLR StepLR
+        """,
+    ),
+    *_names("torch.optim.swa_utils", "SWALR"),
+    *_names("torch.amp.grad_scaler", "GradScaler"),
+    *_names("torch.cuda.amp.grad_scaler", "GradScaler"),
+    *_names("torch.cpu.amp.grad_scaler", "GradScaler"),
+)
+"""Plain objects of training: their state is written back, and no constructor runs."""
 
 OPTIMIZERS: Final[tuple[str, ...]] = _names(
     "torch.optim",
@@ -227,6 +246,11 @@ FUNCTIONS: Final[tuple[str, ...]] = (
         """,
     ),
     *_names("torch", "ones_like zeros_like"),
+    # what schedulers and scalers keep of their own: numbers in, numbers out
+    *_names("torch.optim.lr_scheduler", "CyclicLR._triangular_scale_fn CyclicLR._triangular2_scale_fn"),
+    *_names("torch.optim.lr_scheduler", "CyclicLR._exp_range_scale_fn"),
+    *_names("torch.optim.swa_utils", "SWALR._cosine_anneal SWALR._linear_anneal"),
+    *_names("torch.amp.grad_scaler", "_refresh_per_optimizer_state"),
     # initialization, held as `init_fn`: writes only the tensor that it is given
     *_names(
         "torch.nn.init",
@@ -296,6 +320,7 @@ def _table() -> dict[Role, dict[str, Any]]:
     return {
         "module": dict(_classes(MODULES, torch.nn.Module)),
         "optimizer": dict(_classes(OPTIMIZERS, torch.optim.Optimizer)),
+        "object": dict(_classes(OBJECTS, object)),
         "function": dict(_functions(FUNCTIONS)),
     }
 
@@ -331,5 +356,8 @@ def _functions(names: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
 def _resolve(name: str) -> object:
     """A listed name's object, from what is loaded; only ever called with literals of this file."""
-    module, _, attribute = name.partition(":")
-    return vars(sys.modules[module]).get(attribute) if module in sys.modules else None
+    module, _, qualname = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for attribute in qualname.split("."):
+        found = vars(found).get(attribute) if found is not None else None
+    return found.__func__ if isinstance(found, staticmethod) else found
