@@ -24,9 +24,10 @@ from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brie
 from . import arrays, averaging, library, sources
 from .audit import Audit, owner_of
 from .pack import buffer_of
+from .parametrized import restore
 from .registry import ModuleState, class_name, registration
 from .standins import Record, Skeleton
-from .state import is_of_dataclasses, set_state
+from .state import is_of_dataclasses, set_state, slots_of
 from .trust import fields_of
 
 _MISSING = object()
@@ -69,6 +70,7 @@ class _Builder:
     waiting: dict[int, list[int]] = field(default_factory=dict)
     unseen: dict[int, Iterator[TensorRef | Ref]] = field(default_factory=dict)
     checked: Counter[int] = field(default_factory=Counter)
+    modules: list[tuple[Typed, torch.nn.Module]] = field(default_factory=list)
     schedulers: list[torch.optim.lr_scheduler.LRScheduler] = field(default_factory=list)
 
     def build(self, start: Value) -> Any:
@@ -101,6 +103,9 @@ class _Builder:
         if self.waiting:
             position = next(iter(self.waiting.values()))[0]
             raise FormatError(f"node {position} of the document holds itself", clause="V-4")
+        for node, module in self.modules:
+            opened = self.audit.opened.get((node.text("class"), "module"))
+            restore(module, named=opened is None or opened.how != "imported")
         for scheduler in self.schedulers:
             _count_steps(scheduler)
         for row in self.attributed:  # last, since they may lead back to their tensor
@@ -314,6 +319,8 @@ class _Builder:
             "_non_persistent_buffers_set": state.non_persistent,
         }
         self._set_state(shell, whole | state.attributes)
+        if not isinstance(shell, Skeleton):
+            self.modules.append((node, shell))
         if "extra_state" in fields and not isinstance(shell, Skeleton):
             self._set_extra_state(node, shell, fields["extra_state"])
 
@@ -365,8 +372,10 @@ class _Builder:
         owner = owner_of(type(shell), "__setstate__")
         if owner is None or is_of_dataclasses(vars(owner)["__setstate__"]):
             set_state(shell, state)
-        else:
-            shell.__setstate__(state)
+            return
+        slots = slots_of(type(shell)) if owner is torch.nn.Module else {}  # any other __setstate__ knows its own
+        set_state(shell, {name: value for name, value in state.items() if name in slots})
+        shell.__setstate__({name: value for name, value in state.items() if name not in slots})
 
 
 def _is_field(name: str) -> bool:

@@ -201,8 +201,10 @@ def _namedtuple(obj: tuple[Any, ...], context: Context) -> Parts:
 
 
 def _enum(obj: enum.Enum, context: Context) -> Parts:
-    _require_program(obj, context)
     cls = type(obj)
+    table_name = torch_table.name_of(cls)
+    if table_name is None:
+        _require_program(obj, context)
     members = vars(cls)["_member_map_"]
     names = [obj._name_] if obj._name_ in members else []
     if not names and isinstance(obj, enum.Flag):
@@ -212,7 +214,7 @@ def _enum(obj: enum.Enum, context: Context) -> Parts:
             raise context.unsaveable(obj, "has bits that no member of its class has")
     elif not names:
         raise context.unsaveable(obj, "is no member of its class")
-    return typed("enum", {"class": context.remember(cls), "members": tuple(names)})
+    return typed("enum", {"class": table_name or context.remember(cls), "members": tuple(names)})
 
 
 def _stand_in(obj: Record | Skeleton, context: Context) -> Parts:

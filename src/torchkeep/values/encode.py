@@ -21,6 +21,7 @@ from . import sources
 from .environment import environment, package_of
 from .pack import Found, Packed, pack
 from .registry import class_name, registration
+from .wrappers import unwrapped
 
 _INT_NBITS = 8 * LIMITS.int_nbytes
 
@@ -173,6 +174,7 @@ class _Walk:
     _tensors: dict[int, int] = field(default_factory=dict)
     _found: list[tuple[torch.Tensor, int, Step | Item]] = field(default_factory=list)
     _attributes: dict[int, Any] = field(default_factory=dict)
+    _inside: dict[int, Any] = field(default_factory=dict)
     _alive: list[Any] = field(default_factory=list)
     _here: tuple[int, Step | Item] = (-1, FIELD)
 
@@ -180,6 +182,8 @@ class _Walk:
         stack: list[tuple[Any, int, Step | Item]] = [(root, -1, FIELD)]
         while stack:
             obj, parent, step = stack.pop()
+            if isinstance(obj, torch.nn.Module):
+                obj = self._unwrapped(obj, parent, step)
             key = id(obj)
             if key in self._nodes or key in self._tensors or is_inline(obj):
                 continue
@@ -198,6 +202,18 @@ class _Walk:
                 if not is_inline(child):
                     stack.append((child, position, child_step))
         return self._link(root)
+
+    def _unwrapped(self, obj: torch.nn.Module, parent: int, step: Step | Item) -> torch.nn.Module:
+        """The module inside of wrappers that are no part of the model."""
+        inner, wrappers = unwrapped(obj)
+        if wrappers and id(obj) not in self._inside:
+            self._inside[id(obj)] = inner
+            self._alive.append(obj)
+            self._here = (parent, step)
+            self.note(
+                "unwrapped", "note", f"saved without its {' and '.join(wrappers)}.", "Wrap it again after loading."
+            )
+        return inner
 
     def _parts_of(self, obj: Any, parent: int) -> Parts:
         try:
@@ -241,6 +257,7 @@ class _Walk:
     def _value(self, obj: Any) -> Value:
         if is_inline(obj):
             return obj  # type: ignore[no-any-return]
+        obj = self._inside.get(id(obj), obj)
         row = self._tensors.get(id(obj))
         return Ref(self._nodes[id(obj)]) if row is None else TensorRef(row)
 

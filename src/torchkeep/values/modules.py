@@ -9,7 +9,9 @@ import torch
 from ..document import MODULE_INTERNALS
 from . import torch_table
 from .encode import Context, Hidden, Named, Parts, Step, attribute, codecs, codecs_by_base, mapping, typed
+from .parametrized import base_of, is_own_hook
 from .registry import class_name
+from .state import state_of
 from .trust import hides, is_makeable
 
 _HOOKS = {
@@ -25,9 +27,9 @@ _HOOKS = {
 
 
 def _module(module: torch.nn.Module, context: Context) -> Parts:
-    cls = type(module)
-    name_of_class = _class(module, context)
-    state = _state(module, context)
+    cls = base_of(module)
+    name_of_class = _class(module, cls, context)
+    state = _state(module, cls, context)
     attributes = {name: value for name, value in state.items() if name not in MODULE_INTERNALS}
     for name, value in attributes.items():
         if callable(value) and hides(cls, name):
@@ -52,7 +54,7 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
     if cls.get_extra_state is not torch.nn.Module.get_extra_state:
         extra = fields["extra_state"] = context.ask(module, module.get_extra_state)
         steps["extra_state"] = attribute("_extra_state", hidden=not isinstance(extra, torch.Tensor))
-    if hooks := [kind for name, kind in _HOOKS.items() if state.get(name)]:
+    if hooks := [kind for name, kind in _HOOKS.items() if not all(map(is_own_hook, (state.get(name) or {}).values()))]:
         fields["hooks"] = tuple(hooks)
         context.note(
             "hooks",
@@ -63,12 +65,12 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
     return typed("module", fields, steps)
 
 
-def _state(module: torch.nn.Module, context: Context) -> dict[str, Any]:
-    """The module's `__dict__`, or what its own `__getstate__` makes of it."""
-    own = getattr(type(module), "__getstate__", None)
-    if own is None or own is getattr(object, "__getstate__", None):
-        return vars(module)
-    state = context.ask(module, module.__getstate__)
+def _state(module: torch.nn.Module, cls: type[torch.nn.Module], context: Context) -> dict[str, Any]:
+    """The module's `__dict__` and slots, or what its own `__getstate__` makes of it."""
+    own = getattr(cls, "__getstate__", None)
+    if own is None or own is getattr(torch.nn.Module, "__getstate__", None):
+        return state_of(module)
+    state = context.ask(module, own, module)
     if not isinstance(state, dict) or not state.keys() >= _STATE:
         raise context.unsaveable(module, "has a __getstate__ that does not give a module's state")
     return state
@@ -77,8 +79,7 @@ def _state(module: torch.nn.Module, context: Context) -> dict[str, Any]:
 _STATE = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training"})
 
 
-def _class(module: torch.nn.Module, context: Context) -> str:
-    cls = type(module)
+def _class(module: torch.nn.Module, cls: type[torch.nn.Module], context: Context) -> str:
     if name := torch_table.name_of(cls):
         return name
     if not is_makeable(cls):

@@ -12,6 +12,7 @@ distance function that is itself a value) calls what it is handed.
 
 from __future__ import annotations
 
+import enum
 import functools
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from typing import Any, Final
 import torch
 import torch.nn.functional
 import torch.nn.init
+import torch.nn.utils.parametrizations
 import torch.optim
 import torch.optim.swa_utils
 
@@ -98,6 +100,9 @@ MODULES: Final[tuple[str, ...]] = (
         TripletMarginWithDistanceLoss
         """,
     ),
+    # what stands for a tensor that others make up
+    *_names("torch.nn.utils.parametrize", "ParametrizationList"),
+    *_names("torch.nn.utils.parametrizations", "_WeightNorm _SpectralNorm _Orthogonal"),
     # a model's running average
     *_names("torch.optim.swa_utils", "AveragedModel"),
 )
@@ -125,6 +130,8 @@ OPTIMIZERS: Final[tuple[str, ...]] = _names(
     SparseAdam
     """,
 )
+
+ENUMS: Final[tuple[str, ...]] = _names("torch.nn.utils.parametrizations", "_OrthMaps")
 
 FUNCTIONS: Final[tuple[str, ...]] = (
     # activation; the in-place ones write only the tensor that they are given
@@ -321,6 +328,7 @@ def _table() -> dict[Role, dict[str, Any]]:
         "module": dict(_classes(MODULES, torch.nn.Module)),
         "optimizer": dict(_classes(OPTIMIZERS, torch.optim.Optimizer)),
         "object": dict(_classes(OBJECTS, object)),
+        "enum": dict(_classes(ENUMS, enum.Enum)),
         "function": dict(_functions(FUNCTIONS)),
     }
 
