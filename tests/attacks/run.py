@@ -21,6 +21,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,10 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
     """Open the file with every verb, and touch what comes back."""
-    from victim import alarm, nets
+    from victim import alarm, kinds, nets  # noqa: F401 - the program has its classes imported
 
     import torchkeep
+    from torchkeep.values import finish
 
     global _armed, _allowed  # noqa: PLW0603
     _allowed = (path,)
@@ -124,6 +126,7 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
         del error, warned
         obj = None
         _armed = True
+        finish._loose.clear()  # the reports of the last objects, which keep them alive
         gc.collect()
         _armed = False
         for what in _seen:
@@ -158,6 +161,10 @@ def _poke(obj: Any) -> None:
     )
     if isinstance(first, torch.nn.Module):
         acts += [lambda: first(torch.zeros(2)), first.state_dict, lambda: list(first.named_parameters())]
+    held = obj.values() if isinstance(obj, dict) else obj if isinstance(obj, list) else ()
+    below = vars(first).values() if isinstance(first, torch.nn.Module) else ()
+    for each in (first, *islice(held, 20), *islice(below, 40)):
+        acts += _uses(each)
     for act in acts:
         try:
             act()
@@ -165,10 +172,25 @@ def _poke(obj: Any) -> None:
             pass
 
 
+def _uses(obj: Any) -> list[Callable[[], Any]]:
+    """What a program does with a value of numpy or a generator: read all of it, select by it, draw from it."""
+    import numpy as np
+    import torch
+
+    if isinstance(obj, torch.Generator):
+        return [lambda: torch.rand(2000, generator=obj), lambda: torch.randn(100, generator=obj), obj.get_state]
+    if isinstance(obj, np.ndarray) and obj.size < 1_000_000:
+        acts: list[Callable[[], Any]] = [obj.tolist, obj.copy, lambda: np.sort(obj), lambda: obj.astype("U8"), obj.sum]
+        if obj.dtype == bool:
+            acts += [lambda: np.arange(obj.size).reshape(obj.shape)[obj], lambda: np.count_nonzero(obj)]
+        return acts
+    return []
+
+
 def _warm_up(directory: Path) -> None:
     """Do everything once, so that what is imported late by honest code is imported before the watch."""
     import torch
-    from victim import nets
+    from victim import kinds, nets
 
     import torchkeep
 
@@ -186,6 +208,7 @@ def _warm_up(directory: Path) -> None:
     torchkeep.save(held, path)
     obj = torchkeep.load(path)
     _poke(obj)
+    _warm_up_values(directory / "values", kinds)
     _poke([obj["model"]])
     torchkeep.load_into({"model": model, "adam": adam}, path)
     torchkeep.load(path, key="model", route="skeleton", mode="eval")
@@ -202,6 +225,46 @@ def _warm_up(directory: Path) -> None:
     "\u202e".encode("unicode_escape")
     torch.ones(3).requires_grad_().sum().backward()
     gc.collect()
+
+
+def _warm_up_values(path: Path, kinds: Any) -> None:
+    """Values of numpy and of Python's library import some of what they do when it is done."""
+    import argparse
+    import datetime
+    import decimal
+    import fractions
+    import pathlib
+    import types
+    import uuid
+    from collections import Counter, defaultdict, deque
+
+    import numpy as np
+    import torch
+
+    import torchkeep
+
+    zone = datetime.timezone(datetime.timedelta(hours=1), "x")
+    texts = ("|b1", "<f4", "<c8", "<U2", "|S2", "<M8[s]", "<m8[D]", ">i4")
+    values = [
+        *(np.ones(3).astype(text) for text in texts),
+        *(np.ones(1).astype(text)[0] for text in texts),
+        *map(np.dtype, texts),
+        datetime.datetime(2024, 1, 1, tzinfo=zone), datetime.date(2024, 1, 1), datetime.time(1), zone,
+        decimal.Decimal(1), fractions.Fraction(1, 3), uuid.UUID(int=1), pathlib.Path("a"), pathlib.PureWindowsPath("a"),
+        defaultdict(list, {"a": 1}), Counter("ab"), deque([1], 2), argparse.Namespace(a=1), types.SimpleNamespace(a=1),
+        slice(1), range(3), torch.Generator(), torch.channels_last, torch.strided,
+        kinds.Color.RED, kinds.Perm.READ | kinds.Perm.RUN, kinds.Point(1, 2), kinds.SlotsWeak(),
+    ]  # fmt: skip
+    torchkeep.save(values, path)
+    loaded = torchkeep.load(path, classes=[kinds.Color, kinds.Perm, kinds.Point, kinds.SlotsWeak])
+    for value in loaded:
+        _poke([value])
+        for act in _uses(value):
+            try:
+                act()
+            except Exception:  # not every type does all of it
+                pass
+    torchkeep.inspect(path).text()
 
 
 def _run(case: Any, directory: Path) -> list[str]:

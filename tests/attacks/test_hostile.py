@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,22 @@ def machine() -> Iterator[subprocess.Popen[str]]:
         process.stdin.close()
 
 
-@pytest.mark.parametrize("name", _names())
+OPEN = {
+    "value-key_that_is_no_part",
+    "generator-device_xxxxxxxxxxxxxxxxxxxxxxxx_1367",
+    *(f"enum-{cls}_as_{where}" for cls in ("ReadEnum", "PosingEnum") for where in ("value", "key", "element")),
+    "enum-flags_of_ReadFlag",
+    "enum-no_flags_of_ReadFlag",
+}
+"""Cases that are not held yet: members of a program's own Enum with a `__getattribute__` or `__class__` are looked at."""
+
+
+def _params() -> list[Any]:
+    closed = pytest.mark.xfail(strict=True, reason="not held yet")
+    return [pytest.param(name, marks=[closed] if name in OPEN else []) for name in _names()]
+
+
+@pytest.mark.parametrize("name", _params())
 def test_nothing_happens(machine: subprocess.Popen[str], name: str) -> None:
     assert re.fullmatch(r"\S+", name)
     assert machine.stdin

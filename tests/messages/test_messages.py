@@ -357,7 +357,10 @@ UNSAVEABLE: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: {"g": torch.futures.Future()},
         r"^obj\['g'\] .* is of a type that this release does not save",
     ),
-    "a module of torch": (lambda: torch.ao.quantization.QuantWrapper(Net()), r"^model .* closed table.*Save the module inside it"),
+    "a module of torch": (
+        lambda: torch.ao.quantization.QuantWrapper(Net()),
+        r"^model .* closed table.*Save the module inside it",
+    ),
     "an optimizer of torch": (
         lambda: {"o": Mine(Net().parameters())},
         r"^obj\['o'\] .* not in the closed table of torch's optimizers",

@@ -28,6 +28,7 @@ from .kinds import KINDS as KINDS
 from .kinds import MAX_COLLISIONS as MAX_COLLISIONS
 from .kinds import MAX_KEY_WEIGHT as MAX_KEY_WEIGHT
 from .kinds import MODULE_INTERNALS as MODULE_INTERNALS
+from .kinds import weight_of as weight_of
 from .model import ROLES as ROLES
 from .model import ClassInfo as ClassInfo
 from .model import Document as Document

@@ -17,7 +17,19 @@ from ..errors import FormatError, LimitError, VersionError, brief
 from ..limits import LIMITS, Limits
 from .dtypes import ITEMSIZE, NUMPY_NAME, numpy_itemsize
 from .geometry import extent, is_contiguous, is_dense, plain_ints, row_major
-from .kinds import KINDS, MAX_COLLISIONS, MAX_KEY_WEIGHT, MODULE_INTERNALS, OWN_FIELDS, KeyNodes, Test, key_nodes
+from .kinds import (
+    DEEP_KINDS,
+    KINDS,
+    MAX_COLLISIONS,
+    MAX_KEY_WEIGHT,
+    MAX_NESTING,
+    MODULE_INTERNALS,
+    OWN_FIELDS,
+    KeyNodes,
+    Test,
+    key_nodes,
+    weight_of,
+)
 from .model import Document
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
@@ -36,6 +48,7 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
     shared = _check_references(document)
     _check_table(document.tensors, limits)
     _check_classes(document)
+    _check_nesting(document)
     nodes = _Nodes(document, shared)
     for position, node in enumerate(document.nodes):
         try:
@@ -119,6 +132,38 @@ def _misnumbered(document: Document, references: list[list[TensorRef | Ref]]) ->
             what = "tensor" if isinstance(value, TensorRef) else "node"
             return FormatError(f"{what} {value.index} is not in the document", clause="D-4")
     return FormatError("nodes or tensors are unreachable or not in depth-first order", clause="D-7")
+
+
+def _held(document: Document, node: Typed) -> Iterator[int]:
+    """Nodes that an object refers to by itself, or through the map or tuple that is part of it."""
+    for field, value in node.fields.items():
+        if isinstance(value, Ref):
+            own = field in OWN_FIELDS
+            yield from (
+                ref.index for ref in (children(document.nodes[value.index]) if own else [value]) if isinstance(ref, Ref)
+            )
+
+
+def _check_nesting(document: Document) -> None:
+    """Python frees some containers by recursion in C, and a long chain of them overflows the stack: few may be."""
+    deep = {i: node for i, node in enumerate(document.nodes) if isinstance(node, Typed) and node.kind in DEEP_KINDS}
+    if len(deep) <= MAX_NESTING:
+        return
+    inside = {i: [child for child in _held(document, node) if child in deep] for i, node in deep.items()}
+    waiting = Counter(chain.from_iterable(inside.values()))
+    level = dict.fromkeys(inside, 1)
+    ready = [position for position in inside if not waiting[position]]
+    met = 0
+    while ready:
+        position = ready.pop()
+        met += 1
+        for child in inside[position]:
+            level[child] = max(level[child], level[position] + 1)
+            waiting[child] -= 1
+            if not waiting[child]:
+                ready.append(child)
+    if max(level.values()) > MAX_NESTING or len(inside) - met > MAX_NESTING:  # the rest is on cycles
+        raise LimitError(f"more than {MAX_NESTING} levels of {', '.join(sorted(DEEP_KINDS))} in each other")
 
 
 # --- tensors ----------------------------------------------------------------------------------------
@@ -312,6 +357,8 @@ class _Nodes:
     def _check_keys(self, keys: tuple[Value, ...]) -> None:
         """V-2: keys and set elements are immutable and of bounded size. V-3: no key twice, as Python compares them."""
         types = set(map(type, keys))
+        if int in types and any(weight_of(key) > MAX_KEY_WEIGHT for key in keys):
+            raise FormatError("a key that is too large", clause="V-2")
         plain = keys
         if not _PLAIN_KEYS.issuperset(types):
             nodes = self._nodes_as_keys()

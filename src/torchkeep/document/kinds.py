@@ -219,6 +219,11 @@ MAX_KEY_WEIGHT = 1000
 """Most scalars in a dict key or a set element, each counted as often as hashing it would meet it."""
 
 
+def weight_of(value: object) -> int:
+    """How heavy a scalar is in a key: a long integer is work to hash and to compare."""
+    return 1 + value.bit_length() // 64 if type(value) is int else 1
+
+
 def _is_key(node: Node) -> bool:
     """Whether a node can be a key, if what it refers to can."""
     if isinstance(node, Typed):
@@ -226,6 +231,12 @@ def _is_key(node: Node) -> bool:
         return node.kind in KEY_KINDS and not signalling
     return isinstance(node, Seq) and node.kind in ("tuple", "frozenset")
 
+
+DEEP_KINDS = frozenset({"defaultdict", "deque", "slice"})
+"""Kinds that Python frees by recursion, however deep they are."""
+
+MAX_NESTING = 1000
+"""Most levels of these in each other."""
 
 MAX_COLLISIONS = 64
 """How many more keys a map, or elements a set, may have than different hashes of them."""
@@ -261,7 +272,9 @@ def key_nodes(document: Document) -> KeyNodes:
         position = ready.pop()
         node = document.nodes[position]
         items = node.items if isinstance(node, Seq) else [ref for ref in children(node) if isinstance(ref, Ref)]
-        weight = 1 + sum(weights[item.index] if isinstance(item, Ref) else 1 for item in items)
+        weight = 1 + sum(weights[item.index] if isinstance(item, Ref) else weight_of(item) for item in items)
+        if isinstance(node, Typed):
+            weight += sum(weight_of(value) - 1 for value in node.fields.values())
         weights[position] = min(weight, MAX_KEY_WEIGHT + 1)
         if isinstance(node, Seq):
             inner_hashes = [hashes[item.index] if isinstance(item, Ref) else hash(item) for item in items]

@@ -7,6 +7,7 @@ loaded. Elements that torch has no name for (texts, dates, other byte orders) ar
 from __future__ import annotations
 
 import ctypes
+import enum
 import sys
 from collections import Counter
 from typing import Any
@@ -145,6 +146,10 @@ _MAX_LOOKS = 64
 
 
 def _scalar(obj: Any, context: Context) -> Parts:
+    if isinstance(obj, enum.Enum):
+        return codecs_by_base[enum.Enum](obj, context)
+    if type(obj).__module__ != "numpy":
+        raise context.unsaveable(obj, "is of a class derived from one of numpy's scalars")
     if type(obj) is np.str_:
         return typed("numpy.scalar", {"dtype": "U", "data": obj.encode("utf-8", "surrogatepass")})
     if type(obj) is np.bytes_:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import numbers
 from typing import Any
 
 from torch.optim import swa_utils
@@ -21,7 +22,10 @@ def made_by(function: Any) -> dict[str, Any] | None:
     held = {
         name: cell.cell_contents for name, cell in zip(inner.__code__.co_freevars, inner.__closure__ or (), strict=True)
     }
-    return {"function": maker, **({"decay": held["decay"]} if "decay" in held else {})}
+    decay = held.get("decay")
+    if isinstance(decay, numbers.Real):
+        decay = float(decay)
+    return {"function": maker, **({"decay": decay} if "decay" in held else {})}
 
 
 def make(fields: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import functools
 import keyword
+import struct
 import types
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ import torch
 
 from ..document import MAX_COLLISIONS, Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, children
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief
-from . import arrays, averaging, library, sources
+from . import arrays, averaging, data_table, library, sources
 from .audit import Audit, owner_of
 from .pack import buffer_of
 from .parametrized import restore
@@ -56,7 +57,7 @@ def build(document: Document, start: Value, tensors: Mapping[int, torch.Tensor],
     """
     builder = _Builder(document, tensors, audit)
     obj = builder.build(start)
-    return Built(obj, [made for made in builder.made.values() if isinstance(made, torch.nn.Module)])
+    return Built(obj, [made for made in builder.made.values() if issubclass(type(made), torch.nn.Module)])
 
 
 @dataclass(slots=True)
@@ -232,6 +233,8 @@ class _Builder:
             return self._namedtuple(node, fields)
         if node.kind == "enum":
             return self._enum(node, fields["members"])
+        if node.kind == "torch.Generator":
+            return self._generator(fields)
         if node.kind == "numpy.ndarray":
             return arrays.make_array(fields, self.checked)
         if node.kind in library.MAKE:
@@ -252,6 +255,23 @@ class _Builder:
             )
         return tuple.__new__(cls, items)
 
+    def _generator(self, fields: dict[str, Any]) -> Any:
+        """A generator in the state that it was in; a Record where this machine does not have its device."""
+        device, state = fields["device"], fields["state"]
+        try:
+            generator = torch.Generator(device)
+        except RuntimeError:
+            message = f"a torch.Generator on {device} came back as an inert Record: there is no such device here."
+            self.audit.findings.append(Finding("record", "warning", "", message))
+            return Record("torch:Generator", fields)
+        if generator.device.type == "cpu" and not _is_mersenne_twister(state):
+            raise FormatError("no state of a generator on the CPU", clause="K-5")
+        try:
+            generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise FormatError(f"no state of a generator on {device}: {error}", clause="K-5") from error
+        return generator
+
     def _enum(self, node: Typed, names: tuple[str, ...]) -> Any:
         """A member that is there already. A flag of several may be new: its class makes it only if it was named."""
         if len(set(names)) != len(names):
@@ -268,13 +288,19 @@ class _Builder:
             )
         if len(names) == 1:
             return members[names[0]]
-        values = [members[name]._value_ for name in names]
+        values = [object.__getattribute__(members[name], "_value_") for name in names]
         if not issubclass(cls, enum.Flag) or not all(type(value) is int for value in values):
             raise FormatError(f"{len(names)} members of {class_name(cls)}, which is no Flag", clause="K-5")
         value = functools.reduce(int.__or__, values, 0)
         if value in vars(cls)["_value2member_map_"]:
             return vars(cls)["_value2member_map_"][value]
-        return cls(value) if self.audit.opened[node.text("class"), "enum"].how == "named" else record
+        if self.audit.opened[node.text("class"), "enum"].how == "named" or _is_plain_flag(cls):
+            return cls(value)
+        message = f"members of {node.text('class')} came back as an inert Record: joining them runs code of the class."
+        self.audit.findings.append(
+            Finding("record", "warning", "", message, f"To run it, pass classes=[{cls.__name__}].")
+        )
+        return record
 
     def _method(self, node: Typed, owner: torch.nn.Module, name: str) -> Any:
         """A bound method of a class that the caller named; for a skeleton a Record, otherwise."""
@@ -378,6 +404,27 @@ class _Builder:
         shell.__setstate__({name: value for name, value in state.items() if name not in slots})
 
 
+def _is_plain_flag(cls: type[enum.Flag]) -> bool:
+    """Whether members of a flag are joined by Python's own code alone."""
+    own = [owner_of(cls, name) for name in ("_missing_", "__init__", "__getattribute__")]
+    made = vars(cls).get("_new_member_") in (object.__new__, int.__new__)
+    return type(cls) is enum.EnumMeta and made and all(base is None or base.__module__ == "enum" for base in own)
+
+
+def _is_mersenne_twister(state: bytes) -> bool:
+    """Whether what is left of a state begins where the next number is.
+
+    torch checks each of the two by itself and then reads at the second; the layout is that of ``CPUGeneratorImpl``.
+    """
+    if len(state) < _TWISTER.size:
+        return False
+    _, left, _, position = _TWISTER.unpack_from(state)
+    return (left, position) == (1, 0) or (0 < left <= 624 and left + position == 625)
+
+
+_TWISTER = struct.Struct("<QiiQ")  # seed, left, seeded, next
+
+
 def _is_field(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("_")
 
@@ -449,19 +496,6 @@ def _one_of_torch(kind: type) -> Callable[[dict[str, Any]], Any]:
     return make
 
 
-def _generator(fields: dict[str, Any]) -> Any:
-    """A generator in the state that it was in; a Record where this machine does not have its device."""
-    try:
-        generator = torch.Generator(fields["device"])
-    except RuntimeError:
-        return Record("torch:Generator", fields)
-    try:
-        generator.set_state(torch.frombuffer(bytearray(fields["state"]), dtype=torch.uint8))
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise FormatError(f"no state of a generator on {fields['device']}: {error}", clause="K-5") from error
-    return generator
-
-
 def _bytes(fields: dict[str, Any]) -> bytes:
     tensor = fields["data"]
     if tensor.dtype != torch.uint8 or tensor.dim() != 1:
@@ -477,8 +511,9 @@ def _str(fields: dict[str, Any]) -> str:
 
 
 def _partial(fields: dict[str, Any]) -> Any:
-    function = fields["function"]
-    if not callable(function):
+    function, given = fields["function"], (*fields["args"], *fields["keywords"].values())
+    numbers = data_table.name_of(function) is not None and not all(map(callable, given))
+    if not callable(function) or numbers:  # a data type called with numbers or bytes of a file makes anything of them
         return Record("functools.partial", fields)
     return functools.partial(function, *fields["args"], **fields["keywords"])
 
@@ -488,7 +523,6 @@ _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "torch.dtype": _one_of_torch(torch.dtype),
     "torch.memory_format": _one_of_torch(torch.memory_format),
     "torch.layout": _one_of_torch(torch.layout),
-    "torch.Generator": _generator,
     "torch.averaging": averaging.make,
     "numpy.scalar": arrays.make_scalar,
     "numpy.dtype": arrays.make_dtype,

@@ -31,8 +31,8 @@ from .keys import ordered, require_keys
 from .pack import buffer_of
 from .registry import class_name
 from .standins import Record, Skeleton
-from .state import is_of_dataclasses, state_of
-from .trust import fields_of, is_plain_class
+from .state import is_of_dataclasses, slots_of, state_of
+from .trust import fields_of, hides, is_plain_class
 
 
 def _sequence_codec(kind: str) -> Codec:
@@ -177,6 +177,13 @@ def _plain_object(obj: Any, context: Context) -> Parts:
         state = context.ask(obj, obj.__getstate__)
         if type(state) is not dict:
             raise context.unsaveable(obj, f"has a __getstate__ that gives a {type(state).__name__}, not a dict")
+    elif slots_of(cls) and _overrides(cls, "__setstate__") and not is_of_dataclasses(cls.__setstate__):
+        raise context.unsaveable(obj, "has slots and a __setstate__, and no __getstate__ that says what that takes")
+    state = dict(state)
+    for name, value in state.items():
+        if callable(value) and hides(cls, name):
+            reason = f"hides the method {name!r} of {class_name(cls)}: the file would hold code, not data"
+            state[name] = context.refuse(value, context.unsaveable(value, reason, attribute(name)))
     return typed("object", {"class": table_name or context.remember(cls), "attributes": Hidden(state)})
 
 
@@ -197,6 +204,8 @@ def _namedtuple(obj: tuple[Any, ...], context: Context) -> Parts:
     _require_program(obj, context)
     if state_of(obj):
         raise context.unsaveable(obj, "is a namedtuple with attributes of its own")
+    if unnamed := [name for name in names if name.startswith("_")]:
+        raise context.unsaveable(obj, f"has fields without a name of their own: {', '.join(unnamed)}")
     return typed("namedtuple", {"class": context.remember(cls), "names": (*names,), "items": (*obj,)})
 
 
@@ -208,9 +217,15 @@ def _enum(obj: enum.Enum, context: Context) -> Parts:
     members = vars(cls)["_member_map_"]
     names = [obj._name_] if obj._name_ in members else []
     if not names and isinstance(obj, enum.Flag):
-        held = {name: one for name, one in members.items() if one._value_ and one._value_ & obj._value_ == one._value_}
-        names = [name for name, one in held.items() if one._name_ == name and one._value_ & (one._value_ - 1) == 0]
-        if functools.reduce(int.__or__, (members[name]._value_ for name in names), 0) != obj._value_:
+        rest = obj._value_
+        inside = [
+            one for name, one in members.items() if one._name_ == name and one._value_ & obj._value_ == one._value_
+        ]
+        for one in sorted(inside, key=lambda one: one._value_.bit_count()):  # single bits first
+            if one._value_ & rest:
+                names.append(one._name_)
+                rest &= ~one._value_
+        if rest:
             raise context.unsaveable(obj, "has bits that no member of its class has")
     elif not names:
         raise context.unsaveable(obj, "is no member of its class")

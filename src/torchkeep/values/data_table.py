@@ -14,7 +14,7 @@ _BUILTINS = (
 )  # fmt: skip
 _NUMPY = (
     "bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
-    "float64", "complex64", "complex128", "str_", "bytes_", "datetime64", "timedelta64", "ndarray",
+    "float64", "complex64", "complex128", "str_", "bytes_", "datetime64", "timedelta64",
 )  # fmt: skip
 
 _TYPES = {"builtins": _BUILTINS, "collections": ("OrderedDict", "defaultdict", "Counter", "deque"), "numpy": _NUMPY}

@@ -70,6 +70,12 @@ class Item:
         return str(key)
 
 
+class Element(Item):
+    """A step to an element of a set, which is a key."""
+
+    __slots__ = ()
+
+
 _SPELLED_NBITS = 4096
 
 _SPELLED = frozenset({str, int, float, bool, type(None)})
@@ -92,7 +98,8 @@ class Parts:
 def sequence(kind: Any, items: Any) -> Parts:
     """Parts of a list, tuple, set or frozenset."""
     children = list(items)
-    return Parts(children, [Item(i) for i in range(len(children))], lambda values: Seq(kind, tuple(values)))
+    item = Element if kind in ("set", "frozenset") else Item
+    return Parts(children, [item(i) for i in range(len(children))], lambda values: Seq(kind, tuple(values)))
 
 
 _KEY = Step("(key)", "key")
@@ -194,7 +201,7 @@ class _Walk:
                     stack.append((attributes, parent, step))
                 continue
             position = self._nodes[key] = len(self._parts)
-            parts = self._parts_of(obj, parent)
+            parts = self._parts_of(obj, parent, step)
             self._alive.append(obj)
             self._parts.append(parts)
             self._parents.append((parent, step))
@@ -213,13 +220,16 @@ class _Walk:
             self.note(
                 "unwrapped", "note", f"saved without its {' and '.join(wrappers)}.", "Wrap it again after loading."
             )
+            if any(vars(obj)[hooks] for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")):
+                self.note("hooks", "warning", f"hooks of the {wrappers[0]} cannot be saved.")
         return inner
 
-    def _parts_of(self, obj: Any, parent: int) -> Parts:
+    def _parts_of(self, obj: Any, parent: int, step: Step | Item) -> Parts:
         try:
             return codec_of(obj)(obj, self)
         except UnsaveableError as error:
-            if error.subject is not obj or isinstance(obj, torch.nn.Module) or parent < 0 or not self.leave:
+            keyed = any(one is _KEY or isinstance(one, Element) for one in self._steps(parent, step))
+            if error.subject is not obj or isinstance(obj, torch.nn.Module) or parent < 0 or keyed or not self.leave:
                 raise
             return _left(self.refuse(obj, error), self)
 

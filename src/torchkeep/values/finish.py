@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -66,6 +66,7 @@ def optimizer_rows(document: Document, positions: Iterable[int]) -> OptimizerRow
     steps: set[int] = set()
     for position in positions:
         value = Ref(position)
+        state_rows.update(_rows_of_training(document, position))
         if not is_optimizer(document, value):
             continue
         present = True
@@ -87,6 +88,17 @@ def optimizer_rows(document: Document, positions: Iterable[int]) -> OptimizerRow
                     if name == "step" and not on_device:
                         steps.add(item.index)
     return OptimizerRows(present, frozenset(state_rows), frozenset(steps))
+
+
+def _rows_of_training(document: Document, position: int) -> Iterator[int]:
+    """Tensors that a scheduler or a scaler of torch keeps, such as learning rates: attributes, and lists there."""
+    node = document.nodes[position]
+    of_torch = ("torch.optim.", "torch.amp.")
+    if isinstance(node, Typed) and node.kind == "object" and node.text("class").startswith(of_torch):
+        for held in document.entries(node.fields["attributes"]).values():
+            inner = document.node(held)
+            values = inner.items if isinstance(inner, Seq) else (held,)
+            yield from (value.index for value in values if isinstance(value, TensorRef))
 
 
 def host_rows(document: Document, positions: Iterable[int]) -> frozenset[int]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..document import MAX_KEY_WEIGHT
+from ..document import MAX_KEY_WEIGHT, weight_of
 from .encode import Context
 from .trust import fields_of
 
@@ -44,7 +44,7 @@ def _require(key: Any, context: Context) -> None:
     weight = 0
     while pending:
         current = pending.pop()
-        weight += 1
+        weight += weight_of(current)
         if weight > MAX_KEY_WEIGHT:
             reason = f"has more than {MAX_KEY_WEIGHT} parts, too many for a key"
             raise context.unsaveable(key, reason, way_out=_WAY_OUT)
@@ -71,6 +71,10 @@ def _order(element: Any) -> tuple[str, Any]:
     if isinstance(element, enum.Enum):
         cls = type(element)
         return "enum", (f"{cls.__module__}:{cls.__qualname__}", str(element._name_), element._value_)
+    if _is_numpy(type(element)):
+        return f"numpy {element.dtype.str}" if hasattr(element, "tobytes") else "dtype", (
+            element.tobytes() if hasattr(element, "tobytes") else element.str
+        )
     if isinstance(element, tuple):
         return "tuple", [_order(item) for item in element]
     if isinstance(element, frozenset):

@@ -167,6 +167,8 @@ _DECIMALS = decimal.Context(capitals=1)
 
 
 def _make_decimal(fields: Fields) -> decimal.Decimal:
+    if len(fields["text"]) > INLINE_NBYTES:
+        raise LimitError(f"a decimal of more than {INLINE_NBYTES} characters")
     made = decimal.Decimal(fields["text"])
     _expect(_DECIMALS.to_sci_string(made), fields["text"])
     return made
@@ -174,21 +176,21 @@ def _make_decimal(fields: Fields) -> decimal.Decimal:
 
 def _fraction(obj: fractions.Fraction, context: Context) -> Parts:
     if _is_long(obj.numerator) or _is_long(obj.denominator):
-        raise context.unsaveable(obj, f"has more than {_FRACTION_NBITS} bits", way_out="Keep it as a pair of integers.")
+        raise context.unsaveable(obj, f"has more than {_LONG_NBITS} bits", way_out="Keep it as a pair of integers.")
     return typed("Fraction", {"numerator": obj.numerator, "denominator": obj.denominator})
 
 
-_FRACTION_NBITS = 16_384
+_LONG_NBITS = 16_384
 """Longest numerator and denominator: a reader looks for what divides both, and that is quadratic work."""
 
 
 def _is_long(number: int) -> bool:
-    return number.bit_length() > _FRACTION_NBITS
+    return number.bit_length() > _LONG_NBITS
 
 
 def _make_fraction(fields: Fields) -> fractions.Fraction:
     if _is_long(fields["numerator"]) or _is_long(fields["denominator"]):
-        raise LimitError(f"a fraction of more than {_FRACTION_NBITS} bits")
+        raise LimitError(f"a fraction of more than {_LONG_NBITS} bits")
     made = fractions.Fraction(fields["numerator"], fields["denominator"])
     _expect((made.numerator, made.denominator), (fields["numerator"], fields["denominator"]))
     return made
@@ -223,7 +225,15 @@ def _make_path(fields: Fields) -> pathlib.PurePath:
     return made if fields["pure"] or fields["flavour"] != here else pathlib.Path(made)
 
 
+def _range(obj: range, context: Context) -> Parts:
+    if any(map(_is_long, (obj.start, obj.stop, obj.step))):
+        raise context.unsaveable(obj, f"has numbers of more than {_LONG_NBITS} bits")
+    return typed("range", {"start": obj.start, "stop": obj.stop, "step": obj.step})
+
+
 def _make_range(fields: Fields) -> range:
+    if any(map(_is_long, fields.values())):
+        raise LimitError(f"a range of numbers of more than {_LONG_NBITS} bits")
     return range(fields["start"], fields["stop"], fields["step"])
 
 
@@ -271,7 +281,7 @@ codecs.update(
         argparse.Namespace: _namespace("Namespace"),
         types.SimpleNamespace: _namespace("SimpleNamespace"),
         slice: _fields_of("slice", "start", "stop", "step"),
-        range: _fields_of("range", "start", "stop", "step"),
+        range: _range,
         datetime.date: _fields_of("date", "year", "month", "day"),
         datetime.time: _clock("time"),
         datetime.datetime: _clock("datetime", "year", "month", "day"),

@@ -6,6 +6,7 @@ names the class below; its child `parametrizations` tells which properties there
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,8 @@ _CHILD = "parametrizations"
 def base_of(module: torch.nn.Module) -> type[torch.nn.Module]:
     """The class of a module, below the one that parametrizing it made up."""
     cls = type(module)
-    made_up = cls.__module__ == parametrize.__name__ and cls.__name__.startswith("Parametrized")
+    getstate = vars(cls).get("__getstate__")
+    made_up = getattr(getstate, "__qualname__", "") == "_inject_new_class.<locals>.getstate"
     return cls.__bases__[0] if made_up and _names(vars(module).get("_modules", {})) else cls
 
 
@@ -57,7 +59,7 @@ def restore(module: torch.nn.Module, *, named: bool) -> None:
     if not names:
         return
     cls = type(module)
-    if not named and (type(cls) is not type or _derives(cls)):
+    if not named and (type(cls) not in (type, abc.ABCMeta) or _derives(cls)):
         raise LoadError(
             f"{cls.__qualname__} is parametrized, and deriving from it runs code of its own. Nothing was loaded. Pass "
             f"classes=[{cls.__name__}] to load it."
@@ -68,7 +70,8 @@ def restore(module: torch.nn.Module, *, named: bool) -> None:
         if any(name in vars(base) for base in cls.__mro__) or (name.startswith("__") and name.endswith("__")):
             raise LoadError(f"the parametrized {name!r} would hide what {cls.__qualname__} does. Nothing was loaded.")
         parametrize._inject_property(stand_in, name)
-    members = {name: vars(type(stand_in))[name] for name in ("__getstate__", "__deepcopy__", *names)}
+    kept = ("__getstate__",) if hasattr(cls, "__deepcopy__") else ("__getstate__", "__deepcopy__")
+    members = {name: vars(type(stand_in))[name] for name in (*kept, *names)}
     made_up = type(f"Parametrized{cls.__name__}", (cls,), members | {"__module__": parametrize.__name__})
     object.__setattr__(module, "__class__", made_up)
     for name in names:
@@ -78,7 +81,8 @@ def restore(module: torch.nn.Module, *, named: bool) -> None:
 
 def _derives(cls: type) -> bool:
     """Whether a class says what happens when another derives from it."""
-    return any("__init_subclass__" in vars(base) for base in cls.__mro__ if base is not object)
+    bases = (base for base in cls.__mro__ if base is not object and base.__module__ != "typing")
+    return any("__init_subclass__" in vars(base) for base in bases)
 
 
 def _held(module: torch.nn.Module, name: str) -> list[Any]:

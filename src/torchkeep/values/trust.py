@@ -13,7 +13,7 @@ import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, ModuleType
+from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import Any, Literal
 
 import torch
@@ -149,8 +149,8 @@ class Resolver:
         if not isinstance(found, type) or class_name(found) != name:
             return Closed(name, role, f"{module_name} defines no class of that name")
         if role == "module" and issubclass(found, torch.nn.Module):
-            if "__del__" in _members(found):
-                return Closed(name, role, "has a finalizer")
+            if reason := _why_it_runs(found, _RUNS_WHEN_LOOKED_AT):
+                return Closed(name, role, reason)
             return self._checked(Opened(found, "imported"), name, role)
         if role == "module":
             return Closed(name, role, "is imported, but is no nn.Module")
@@ -159,8 +159,8 @@ class Resolver:
             return Closed(name, role, "belongs to the standard library")
         if package not in holders:
             return Closed(name, role, "is held by no module of its own package")
-        if forbidden := _FORBIDDEN.get(role, _FINALIZER) & _members(found):
-            return Closed(name, role, f"defines {', '.join(sorted(forbidden))}")
+        if reason := _why_it_runs(found, _FORBIDDEN[role]):
+            return Closed(name, role, reason)
         return self._checked(Opened(found, "imported"), name, role)
 
     def _unregistered(self, name: str) -> Closed:
@@ -194,11 +194,11 @@ class Resolver:
         return opened
 
 
-_FINALIZER = frozenset({"__del__"})
+_RUNS_WHEN_LOOKED_AT = frozenset({"__del__", "__getattribute__", "__class__", "__dict__"})
 _FORBIDDEN: dict[Role, frozenset[str]] = {
-    "object": _FINALIZER | {"__setstate__", "__new__"},
-    "enum": _FINALIZER | {"__hash__", "__eq__"},
-    "namedtuple": _FINALIZER | {"__hash__", "__eq__"},
+    "object": _RUNS_WHEN_LOOKED_AT | {"__setstate__", "__new__"},
+    "enum": _RUNS_WHEN_LOOKED_AT | {"__hash__", "__eq__"},
+    "namedtuple": _RUNS_WHEN_LOOKED_AT | {"__hash__", "__eq__"},
 }
 """What a class that is only imported may not define: what would run when it is made, or hashed as a key."""
 
@@ -224,18 +224,33 @@ def _member(module: ModuleType, qualname: str) -> Any:
     return found
 
 
+def _why_it_runs(cls: type, forbidden: frozenset[str]) -> str | None:
+    """What code of a class would run though nobody named it, or None."""
+    if type(cls).__getattribute__ is not type.__getattribute__:
+        return "has a metaclass that runs when the class is looked at"
+    defined = forbidden & _members(cls)
+    if "__del__" in defined:
+        return "has a finalizer"
+    return f"defines {', '.join(sorted(defined))}" if defined else None
+
+
 def _members(cls: type) -> set[str]:
     """Names that a class or a base of it defines; what Python, torch and `dataclass` wrote is left out."""
     bases = (
         base for base in cls.__mro__ if base is not torch.nn.Module and base.__module__ not in ("builtins", "enum")
     )
-    return {name for base in bases for name, value in vars(base).items() if not is_of_dataclasses(value)}
+    written = (
+        (name, value) for base in bases for name, value in vars(base).items() if type(value) is not GetSetDescriptorType
+    )
+    return {name for name, value in written if not is_of_dataclasses(value)}
 
 
 def hides(cls: type, name: str) -> bool:
     """Whether an instance attribute takes the place of something that the class does: a method, a descriptor."""
     base = next((base for base in cls.__mro__ if name in vars(base)), None)
     if base is None or type(vars(base)[name]) is MemberDescriptorType:  # a slot holds what an instance has
+        return False
+    if name in vars(base).get("__dataclass_fields__", {}):  # the default of a field
         return False
     return callable(vars(base)[name]) or hasattr(type(vars(base)[name]), "__get__")
 
@@ -255,7 +270,11 @@ def fields_of(cls: type) -> tuple[str, ...] | None:
 
 def is_makeable(cls: type) -> bool:
     """Whether a class derives from classes written in Python alone, so that its instances can be made empty."""
-    return all(base is object or base.__flags__ & _HEAPTYPE for base in cls.__mro__)
+    return all(
+        base is object
+        or (base.__flags__ & _HEAPTYPE and not isinstance(vars(base).get("__new__"), BuiltinFunctionType))
+        for base in cls.__mro__
+    )
 
 
 _HEAPTYPE = 1 << 9
