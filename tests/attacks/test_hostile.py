@@ -50,7 +50,7 @@ OPEN = {
     "enum-flags_of_ReadFlag",
     "enum-no_flags_of_ReadFlag",
 }
-"""Cases that are not held yet: members of a program's own Enum with a `__getattribute__` or `__class__` are looked at."""
+"""Cases that are not held yet: most look at a member of an Enum of the program that defines `__getattribute__`."""
 
 
 def _params() -> list[Any]:
