@@ -45,6 +45,7 @@ def machine() -> Iterator[subprocess.Popen[str]]:
 
 OPEN = {
     "value-key_that_is_no_part",
+    "value-longest_int_as_a_key",  # too heavy for a key now
     "generator-device_xxxxxxxxxxxxxxxxxxxxxxxx_1367",
     *(f"enum-{cls}_as_{where}" for cls in ("ReadEnum", "PosingEnum") for where in ("value", "key", "element")),
     "enum-flags_of_ReadFlag",
