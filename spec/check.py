@@ -1157,9 +1157,16 @@ def _weigh(document: Document) -> dict[int, int]:
     weights: dict[int, int] = {}
     for i in _leaves_first(below):
         if all(j in weights for j in below[i]):
-            inline = len(document.nodes[i].values) - len(below[i]) if _is_composite_key(document.nodes[i]) else 0
-            weights[i] = min(1 + inline + sum(weights[j] for j in below[i]), MAX_KEY_WEIGHT + 1)
+            inline = [_weight_of(value) for value in document.nodes[i].values if not isinstance(value, R)]
+            spare = 0 if _is_composite_key(document.nodes[i]) else len(inline)  # a field counts for its length alone
+            weight = 1 + sum(inline) - spare + sum(weights[j] for j in below[i])
+            weights[i] = min(weight, MAX_KEY_WEIGHT + 1)
     return weights
+
+
+def _weight_of(value: Any) -> int:
+    """What a scalar weighs in a key."""
+    return 1 + abs(value).bit_length() // 64 if type(value) is int else 1
 
 
 def _leaves_first(below: dict[int, list[int]]) -> Iterator[int]:
@@ -1208,6 +1215,7 @@ def _check_keys(keys: list[Any], weights: dict[int, int], hashes: dict[int, int]
             require(key.index in weights, "V-2", "a key that can change or holds itself")
             require(weights[key.index] <= MAX_KEY_WEIGHT, "V-2", "a key that weighs too much")
     inline = [key for key in keys if not isinstance(key, R)]
+    require(all(_weight_of(key) <= MAX_KEY_WEIGHT for key in inline), "V-2", "a key that weighs too much")
     _limit_hashes(keys, hashes)
     require(len(set(inline)) == len(inline), "V-3", "a key stands twice")
 

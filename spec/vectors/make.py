@@ -408,7 +408,9 @@ def keys() -> bytes:
 @accept
 def keys_of_most_weight() -> bytes:
     nodes = [
-        mapping({Ref(1): "1000", Ref(2): "1000, shared", "not a key": Ref(10)}),
+        mapping(
+            {Ref(1): "1000", Ref(2): "1000, shared", "not a key": Ref(10), 2**63_998: "1000", -(2**63_998): "1000"}
+        ),
         Seq("tuple", tuple(range(999))),
         Seq("tuple", (*[Ref(3)] * 15, *range(54))),
         *[Seq("tuple", (Ref(i), Ref(i))) for i in range(4, 8)],
@@ -2168,6 +2170,12 @@ def _values() -> None:
     pairs = [["seq", "tuple", [["r", i], ["r", i]]] for i in range(2, 10)]
     nodes("V-2-weight-shared", "a key whose items are met 1023 times", key, *pairs,
           ["seq", "tuple", [["r", 10], ["r", 10]]], ["seq", "tuple", []])  # fmt: skip
+    nodes("V-2-weight-of-integer", "an integer of 64,000 bits as a key", ["map", [["i", hex(2**63_999)]], [1]])
+    nodes("V-2-weight-of-integers", "a tuple of an integer of 63,936 bits as a key", key,
+          ["seq", "tuple", [["i", hex(-(2**63_935))]]])  # fmt: skip
+    nodes("V-2-weight-of-numerator", "a key of 4 ranges, each of an integer of 16,384 bits", key,
+          ["seq", "tuple", [["r", 2], ["r", 2], ["r", 2], ["r", 2]]],
+          ["typed", "range", 1, {"start": 0, "stop": ["i", hex(2**16_383)], "step": 1}])  # fmt: skip
     deep = [["seq", "tuple", [["r", i], ["r", i]]] for i in range(2, 100)]
     nodes("V-2-weight-bomb", "a key whose items are met 2^99 times", key, *deep, ["seq", "frozenset", []])
     nodes("V-2-weight-chain", "a chain of 1001 tuples as a key", key,

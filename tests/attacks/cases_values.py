@@ -820,8 +820,21 @@ for _name in ("Slots", "SlotsBelow", "SlotsAgain", "SlotsWeak", "SlotsDel", "Slo
             verbs=LOADS,
             poke=_name != "SlotsBelow",
         )
-for _name in ("SlotsRead", "ReadConfig", "PosingConfig"):
-    add(f"slots/{_name}", lambda n=_name: file(net(plain(f"{KINDS}:{n}", a=1))), poke=False)
+for _name, _back in (("SlotsRead", "SlotsRead"), ("ReadConfig", "ReadConfig"), ("PosingConfig", "Record")):
+    for _label, _hold in {
+        "value": lambda c: net(c),
+        "items": lambda c: net(
+            c, [c], {"a": c}, (c,), deque((c,)), defaultdict(None, {"a": c}), spread("Namespace", a=c)
+        ),
+        "object": lambda c: net(c, plain(f"{KINDS}:Slots", a=c), named(f"{KINDS}:Point", (c, c))),
+        "attribute of torch's": lambda c: net(c, module(attributes={"in_features": c, "_all_weights": [c]})),
+    }.items():
+        add(
+            f"slots/{_name} as {_label}",
+            lambda n=_name, hold=_hold: file(hold(plain(f"{KINDS}:{n}", a=1))),
+            check=_type_of(_back),
+            poke=False,
+        )
 
 # --- depth, cycles, sharing -------------------------------------------------------------------------
 

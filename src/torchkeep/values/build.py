@@ -21,14 +21,14 @@ from typing import Any
 import torch
 
 from ..document import MAX_COLLISIONS, Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, children
-from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief
+from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text
 from . import arrays, averaging, data_table, library, sources
 from .audit import Audit, owner_of
 from .pack import buffer_of
 from .parametrized import restore
 from .registry import ModuleState, class_name, registration
 from .standins import Record, Skeleton
-from .state import is_of_dataclasses, set_state, slots_of
+from .state import is_a, is_of_dataclasses, namespace_of, set_state, slots_of
 from .trust import fields_of
 
 _MISSING = object()
@@ -57,7 +57,7 @@ def build(document: Document, start: Value, tensors: Mapping[int, torch.Tensor],
     """
     builder = _Builder(document, tensors, audit)
     obj = builder.build(start)
-    return Built(obj, [made for made in builder.made.values() if issubclass(type(made), torch.nn.Module)])
+    return Built(obj, [made for made in builder.made.values() if is_a(made, torch.nn.Module)])
 
 
 @dataclass(slots=True)
@@ -261,7 +261,9 @@ class _Builder:
         try:
             generator = torch.Generator(device)
         except RuntimeError:
-            message = f"a torch.Generator on {device} came back as an inert Record: there is no such device here."
+            message = (
+                f"a torch.Generator on {brief_text(device)} came back as an inert Record: there is no such device here."
+            )
             self.audit.findings.append(Finding("record", "warning", "", message))
             return Record("torch:Generator", fields)
         if generator.device.type == "cpu" and not _is_mersenne_twister(state):
@@ -318,11 +320,11 @@ class _Builder:
         vars(shell).update(fields.get("attributes", {}))
 
     def _fill_object(self, node: Typed, shell: Any, fields: dict[str, Any]) -> None:
-        if isinstance(shell, Record):
+        if is_a(shell, Record):
             Record.__init__(shell, node.text("class"), fields["attributes"])
             return
         self._set_state(shell, dict(fields["attributes"]))
-        if isinstance(shell, torch.optim.lr_scheduler.LRScheduler):
+        if is_a(shell, torch.optim.lr_scheduler.LRScheduler):
             self.schedulers.append(shell)
 
     def _fill_module(self, node: Typed, shell: torch.nn.Module, fields: dict[str, Any]) -> None:
@@ -333,7 +335,7 @@ class _Builder:
             modules=dict(fields.get("modules", {})),
             non_persistent=set(fields.get("non_persistent", ())),
         )
-        if isinstance(shell, Skeleton):
+        if is_a(shell, Skeleton):
             state.attributes["(class)"] = node.fields["class"]
         else:
             self._migrate(node, type(shell), state)
@@ -345,9 +347,9 @@ class _Builder:
             "_non_persistent_buffers_set": state.non_persistent,
         }
         self._set_state(shell, whole | state.attributes)
-        if not isinstance(shell, Skeleton):
+        if not is_a(shell, Skeleton):
             self.modules.append((node, shell))
-        if "extra_state" in fields and not isinstance(shell, Skeleton):
+        if "extra_state" in fields and not is_a(shell, Skeleton):
             self._set_extra_state(node, shell, fields["extra_state"])
 
     def _migrate(self, node: Typed, cls: type, state: ModuleState) -> None:
@@ -383,7 +385,7 @@ class _Builder:
         module.set_extra_state(extra)
 
     def _fill_optimizer(self, node: Typed, shell: Any, fields: dict[str, Any]) -> None:
-        if isinstance(shell, Record):
+        if is_a(shell, Record):
             Record.__init__(shell, node.text("class"), fields)
             return
         state: defaultdict[Any, Any] = defaultdict(dict, fields["state"])
@@ -393,7 +395,7 @@ class _Builder:
 
     def _set_state(self, shell: Any, state: dict[str, Any]) -> None:
         """Write the state into `__dict__`, through `__setstate__` where the audit found one that may run."""
-        if isinstance(shell, torch.nn.RNNBase) and not _is_texts(state.get("_all_weights")):
+        if is_a(shell, torch.nn.RNNBase) and not _is_texts(state.get("_all_weights")):
             raise FormatError("an RNN whose _all_weights are no names", clause="M-3")
         owner = owner_of(type(shell), "__setstate__")
         if owner is None or is_of_dataclasses(vars(owner)["__setstate__"]):
@@ -437,15 +439,15 @@ def _require_hashes(keys: Iterable[Any], count: int) -> None:
 
 def _is_texts(value: object) -> bool:
     """Whether a value is a list of lists of strings; RNNBase.__setstate__ counts to `num_layers` otherwise."""
-    return isinstance(value, list) and all(
-        isinstance(names, list) and names and all(isinstance(name, str) for name in names) for names in value or [None]
+    return type(value) is list and all(
+        type(names) is list and names and all(type(name) is str for name in names) for names in value or [None]
     )
 
 
 def _sort_out(state: ModuleState) -> None:
     """Modules and parameters that a migration left among the attributes go where torch looks for them."""
     for name, value in list(state.attributes.items()):
-        if isinstance(value, torch.nn.Module):
+        if is_a(value, torch.nn.Module):
             state.modules[name] = state.attributes.pop(name)
         elif isinstance(value, torch.nn.Parameter):
             state.parameters[name] = state.attributes.pop(name)
@@ -478,8 +480,9 @@ class _Counting(torch.optim.lr_scheduler.LRScheduler):
 
 def _count_steps(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
     """Where a scheduler counts its steps, its optimizer's `step` is wrapped, and torch warns of one that is not."""
-    optimizer = vars(scheduler).get("optimizer")
-    if "_step_count" in vars(scheduler) and isinstance(optimizer, torch.optim.Optimizer):
+    state = namespace_of(scheduler)
+    optimizer = state.get("optimizer")
+    if "_step_count" in state and is_a(optimizer, torch.optim.Optimizer):
         _Counting(optimizer)
 
 

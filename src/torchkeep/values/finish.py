@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from ..document import CARRYING_KINDS, Document, Finding, Ref, Seq, TensorRef, Typed, Value, is_optimizer, items_of
+from .state import is_a, namespace_of
 
 
 def device_of(device: Any, map_location: Any) -> torch.device:
@@ -112,7 +113,7 @@ def set_mode(modules: Iterable[torch.nn.Module], mode: Literal["eval", "train", 
     """Write the training flags; `train()` itself may be overridden, and a load runs no code of a class."""
     if mode != "saved":
         for module in modules:
-            vars(module)["training"] = mode == "train"
+            namespace_of(module)["training"] = mode == "train"
 
 
 def route_taken(modules: Iterable[torch.nn.Module], *, stood_in: bool) -> str:
@@ -148,13 +149,13 @@ _loose: deque[tuple[Any, Any]] = deque(maxlen=16)
 def remember_report(obj: Any, report: Any) -> None:
     """Keep a report for as long as the object lives; the modules of a dict or list get it, too."""
     members = _members(obj)
-    anchor = obj if isinstance(obj, _WEAKLY_HELD) else next(iter(members), None)
+    anchor = obj if is_a(obj, _WEAKLY_HELD) else next(iter(members), None)
     if anchor is None:
         _loose.append((obj, report))
         return
     for held in (obj, *members):
         key = id(held)
-        holds = held if isinstance(held, _WEAKLY_HELD) else anchor
+        holds = held if is_a(held, _WEAKLY_HELD) else anchor
         _reports[key] = (weakref.ref(holds, functools.partial(_forget, key)), report)
 
 
@@ -187,6 +188,6 @@ def _members(obj: Any) -> list[Any]:
 
     Where there are none, the first tensor, which lives as long as the dict does.
     """
-    values = obj.values() if isinstance(obj, dict) else obj if isinstance(obj, list | tuple) else ()
-    members = [value for value in values if isinstance(value, torch.nn.Module | torch.optim.Optimizer)]
-    return members or [value for value in islice(values, 1) if isinstance(value, torch.Tensor)]
+    values = obj.values() if is_a(obj, dict) else obj if is_a(obj, (list, tuple)) else ()
+    members = [value for value in values if is_a(value, (torch.nn.Module, torch.optim.Optimizer))]
+    return members or [value for value in islice(values, 1) if is_a(value, torch.Tensor)]

@@ -6,6 +6,17 @@ from types import FunctionType, MemberDescriptorType
 from typing import Any
 
 
+def is_a(obj: object, cls: type | tuple[type, ...]) -> bool:
+    """`isinstance` by the type alone: it never asks the object, whose class may answer with code of its own."""
+    return issubclass(type(obj), cls)
+
+
+def namespace_of(obj: object) -> dict[str, Any]:
+    """The `__dict__` of an object, past a `__getattribute__` of its class."""
+    namespace: dict[str, Any] = object.__getattribute__(obj, "__dict__")
+    return namespace
+
+
 def slots_of(cls: type) -> dict[str, MemberDescriptorType]:
     """The slots of a class by the name that an attribute has; of two with one name, the one that is reached."""
     found: dict[str, MemberDescriptorType] = {}
@@ -29,7 +40,7 @@ def state_of(obj: Any) -> dict[str, Any]:
 
 def is_of_dataclasses(method: object) -> bool:
     """Whether a method is one that ``dataclass(slots=True, frozen=True)`` wrote: it moves the slots, no more."""
-    return isinstance(method, FunctionType) and method.__module__ == "dataclasses"
+    return type(method) is FunctionType and method.__module__ == "dataclasses"
 
 
 def set_state(obj: Any, state: dict[str, Any]) -> None:
@@ -43,6 +54,6 @@ def set_state(obj: Any, state: dict[str, Any]) -> None:
         if name in slots:
             slots[name].__set__(obj, value)
         elif type(obj).__dictoffset__:
-            vars(obj)[name] = value
+            namespace_of(obj)[name] = value
         else:
             raise AttributeError(f"{type(obj).__qualname__} has no slot {name!r}")

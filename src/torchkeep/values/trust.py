@@ -149,7 +149,7 @@ class Resolver:
         if not isinstance(found, type) or class_name(found) != name:
             return Closed(name, role, f"{module_name} defines no class of that name")
         if role == "module" and issubclass(found, torch.nn.Module):
-            if reason := _why_it_runs(found, _RUNS_WHEN_LOOKED_AT):
+            if reason := _why_it_runs(found, _FORBIDDEN[role]):
                 return Closed(name, role, reason)
             return self._checked(Opened(found, "imported"), name, role)
         if role == "module":
@@ -194,13 +194,18 @@ class Resolver:
         return opened
 
 
-_RUNS_WHEN_LOOKED_AT = frozenset({"__del__", "__getattribute__", "__class__", "__dict__"})
+_RUNS_BY_ITSELF = frozenset({"__del__", "__class__", "__dict__"})
 _FORBIDDEN: dict[Role, frozenset[str]] = {
-    "object": _RUNS_WHEN_LOOKED_AT | {"__setstate__", "__new__"},
-    "enum": _RUNS_WHEN_LOOKED_AT | {"__hash__", "__eq__"},
-    "namedtuple": _RUNS_WHEN_LOOKED_AT | {"__hash__", "__eq__"},
+    "module": _RUNS_BY_ITSELF | {"__getattribute__"},
+    "object": _RUNS_BY_ITSELF | {"__setstate__", "__new__"},
+    "enum": _RUNS_BY_ITSELF | {"__getattribute__", "__hash__", "__eq__"},
+    "namedtuple": _RUNS_BY_ITSELF | {"__getattribute__", "__hash__", "__eq__"},
 }
-"""What a class that is only imported may not define: what would run when it is made, or hashed as a key."""
+"""What a class that is only imported may not define: what would run when it is made, or hashed as a key.
+
+A `__getattribute__` runs when torch looks at a module and Python at a key. Nobody looks at a plain object before
+the program does.
+"""
 
 
 def last_name(name: str) -> str:
