@@ -894,6 +894,22 @@ def _tensor_field(document: Document, value: Any) -> bool:
     return isinstance(value, T)
 
 
+def _any_tensor_field(document: Document, value: Any) -> bool:
+    """A tensor of any sort."""
+    node = document.node(value)
+    return isinstance(value, T) or (node is not None and node.tag == "typed" and node.kind in TENSORS)
+
+
+def _parameter_field(document: Document, value: Any) -> bool:
+    if isinstance(value, T):
+        return document.flags[value.index] in "23"
+    return _any_tensor_field(document, value) and document.nodes[value.index].fields().get("flags") in (2, 3)
+
+
+def _flags_field(document: Document, value: Any) -> bool:
+    return is_int(value) and 0 <= value <= 3
+
+
 def _map_field(document: Document, value: Any) -> bool:
     node = document.node(value)
     return node is not None and node.tag == "map"
@@ -978,8 +994,8 @@ KINDS: dict[str, dict[str, Field]] = {
     "module": {
         "class": _text_field,
         "training": _flag_field,
-        "parameters?": _named_field(_tensor_field),
-        "buffers?": _named_field(_tensor_field),
+        "parameters?": _named_field(_parameter_field),
+        "buffers?": _named_field(_any_tensor_field),
         "non_persistent?": _texts_field,
         "modules?": _named_field(_module_field),
         "attributes?": NAMES,
@@ -1019,6 +1035,61 @@ KINDS: dict[str, dict[str, Field]] = {
     "numpy.ndarray": {"dtype": _text_field, "data": _tensor_field, "writeable": _flag_field},
     "numpy.scalar": {"dtype": _text_field, "data": _bytes_field},
     "numpy.dtype": {"name": _text_field},
+    "torch.sparse": {
+        "layout": _text_field,
+        "shape": _sizes_field,
+        "compressed": _or_null(_tensor_field),
+        "indices": _tensor_field,
+        "values": _tensor_field,
+        "coalesced": _flag_field,
+        "flags": _flags_field,
+        "attributes?": NAMES,
+    },
+    "torch.quantized": {
+        "dtype": _text_field,
+        "shape": _sizes_field,
+        "data": _tensor_field,
+        "scale": _any_field,
+        "zero_point": _any_field,
+        "axis": _any_field,
+        "flags": _flags_field,
+        "attributes?": NAMES,
+    },
+    "torch.nested": {
+        **dict.fromkeys(("values", "sizes", "strides", "offsets"), _tensor_field),
+        "flags": _flags_field,
+        "attributes?": NAMES,
+    },
+    "torch.jagged": {
+        "values": _tensor_field,
+        "offsets": _tensor_field,
+        "lengths": _or_null(_tensor_field),
+        "ragged_dim": _integer_field,
+        "min_length": _or_null(_integer_field),
+        "max_length": _or_null(_integer_field),
+        "flags": _flags_field,
+    },
+    "torch.meta": {
+        "dtype": _text_field,
+        "shape": _sizes_field,
+        "strides": _sizes_field,
+        "flags": _flags_field,
+        "attributes?": NAMES,
+    },
+    "tensor_subclass": {
+        "class": _text_field,
+        "data": _tensor_field,
+        "flags": _flags_field,
+        "attributes?": NAMES,
+    },
+    "wrapper_tensor": {
+        "class": _text_field,
+        "tensors": _named_field(_any_tensor_field),
+        "context": _any_field,
+        "shape": _sizes_field,
+        "strides": _sizes_field,
+        "flags": _flags_field,
+    },
 }
 MODULE_INTERNALS = {
     "training", "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "_backward_pre_hooks",
@@ -1029,7 +1100,7 @@ MODULE_INTERNALS = {
 }  # fmt: skip
 OWN_FIELDS = {
     "items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state", "args", "dims",
-    "non_persistent", "hooks", "names", "members",
+    "non_persistent", "hooks", "names", "members", "shape", "strides", "tensors",
 }  # fmt: skip
 """Fields whose map or sequence is a part of the node."""
 RNNS = {"torch.nn:RNNBase", "torch.nn:RNN", "torch.nn:LSTM", "torch.nn:GRU"}
@@ -1044,6 +1115,11 @@ KEYS = {
     "numpy.scalar", "numpy.dtype",
 }  # fmt: skip
 """Typed nodes that may be a key."""
+TENSORS = {
+    "torch.sparse", "torch.quantized", "torch.nested", "torch.jagged", "torch.meta", "tensor_subclass",
+    "wrapper_tensor",
+}  # fmt: skip
+"""Typed nodes that are tensors."""
 NAMED_KINDS = {"torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "numpy.dtype"}
 """Those that are equal where their names are."""
 
@@ -1078,6 +1154,9 @@ def check_nodes(document: Document) -> None:
         if node.tag == "typed" and node.kind in VALUES:
             holds = VALUES[node.kind](document, node.fields())
             require(holds, "K-5", f"no {node.kind} is written like this")
+        if node.tag == "typed" and node.kind in LAYOUTS:
+            holds = LAYOUTS[node.kind](document, node.fields())
+            require(holds, "K-6", f"the parts of a {node.kind} do not fit")
 
 
 def _check_text(document: Document, tensor: int) -> None:
@@ -1145,7 +1224,7 @@ def _is_typed_key(node: Node) -> bool:
     """A `Decimal` that is a signalling NaN has no hash."""
     if node.kind == "Decimal" and any(isinstance(value, str) and "sNaN" in value for value in node.values):
         return False
-    return node.tag == "typed" and node.kind in KEYS
+    return node.tag == "typed" and (node.kind in KEYS or node.kind in TENSORS)
 
 
 def _weigh(document: Document) -> dict[int, int]:
@@ -1153,10 +1232,12 @@ def _weigh(document: Document) -> dict[int, int]:
     below: dict[int, list[int]] = {}
     for i, node in enumerate(document.nodes):
         if _is_composite_key(node) or _is_typed_key(node):
-            below[i] = [value.index for value in node.refers() if isinstance(value, R)]
+            below[i] = [] if node.kind in TENSORS else [value.index for value in node.refers() if isinstance(value, R)]
     weights: dict[int, int] = {}
     for i in _leaves_first(below):
-        if all(j in weights for j in below[i]):
+        if document.nodes[i].kind in TENSORS:
+            weights[i] = 1
+        elif all(j in weights for j in below[i]):
             inline = [_weight_of(value) for value in document.nodes[i].values if not isinstance(value, R)]
             spare = 0 if _is_composite_key(document.nodes[i]) else len(inline)  # a field counts for its length alone
             weight = 1 + sum(inline) - spare + sum(weights[j] for j in below[i])
@@ -1405,6 +1486,115 @@ VALUES: dict[str, Callable[[Document, Fields], bool]] = {
     "numpy.dtype": _is_numpy_dtype,
 }
 """Whether fields, each of its type, are those of a value."""
+
+
+# --- tensors that are nodes (K-6) -------------------------------------------------------------------
+
+
+class Bare:
+    """A tensor without flags, lazy bits and attributes; of no dtype where a value is none."""
+
+    def __init__(self, document: Document, value: Any) -> None:
+        self.dtype, self.shape = "", ()
+        if not isinstance(value, T) or document.flags[value.index] != "0":
+            return
+        if value.index in document.lazy or value.index in document.attributes:
+            return
+        view, stored = document.views.get(value.index), document.stored[value.index]
+        self.dtype = view.dtype if view else document.dtypes[stored]
+        self.shape = view.shape if view else document.shapes[stored]
+
+    def is_of(self, rank: int, *dtypes: str) -> bool:
+        return self.dtype in dtypes and len(self.shape) == rank
+
+
+def _sizes_of(document: Document, value: Any) -> tuple[int, ...] | None:
+    sizes = tuple(document.nodes[value.index].values)
+    counted = math.prod(size for size in sizes if size)
+    return sizes if all(0 <= size < MAX_INDEX for size in sizes) and counted < MAX_INDEX else None
+
+
+def _is_geometry(document: Document, fields: dict[str, Any]) -> bool:
+    shape, strides = (_sizes_of(document, fields["shape"]), document.nodes[fields["strides"].index].values)
+    return shape is not None and len(strides) == len(shape) and all(0 <= stride < MAX_INDEX for stride in strides)
+
+
+def _is_meta(document: Document, fields: dict[str, Any]) -> bool:
+    return _is_geometry(document, fields) and fields["dtype"] in SIZE
+
+
+def _is_sparse(document: Document, fields: dict[str, Any]) -> bool:
+    shape = _sizes_of(document, fields["shape"])
+    values, indices = Bare(document, fields["values"]), Bare(document, fields["indices"])
+    if shape is None or not values.dtype:
+        return False
+    if fields["layout"] == "sparse_coo":
+        if fields["compressed"] is not None or not indices.is_of(2, "int64") or indices.shape[0] > len(shape):
+            return False
+        return values.shape == (indices.shape[1], *shape[indices.shape[0] :])
+    if fields["layout"] not in ("sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc") or fields["coalesced"]:
+        return False
+    pointers, rank = Bare(document, fields["compressed"]), len(indices.shape)
+    if indices.dtype not in ("int32", "int64") or not pointers.is_of(rank, indices.dtype) or not 0 < rank < len(shape):
+        return False
+    return values.shape[:rank] == indices.shape
+
+
+def _is_quantized(document: Document, fields: dict[str, Any]) -> bool:
+    shape, data = _sizes_of(document, fields["shape"]), Bare(document, fields["data"])
+    if shape is None:
+        return False
+    whole = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
+    if fields["dtype"] in whole:
+        good = (data.dtype, data.shape) == (whole[fields["dtype"]], shape)
+    else:
+        nbits = {"quint4x2": 4, "quint2x4": 2}.get(fields["dtype"], 0)
+        last = shape[-1] if shape else 1
+        good = nbits > 0 and data.dtype == "uint8" and data.shape == (math.prod(shape[:-1]) * -(-last * nbits // 8),)
+    axis, scale, point = fields["axis"], fields["scale"], fields["zero_point"]
+    if axis is None:
+        whole_scale = isinstance(scale, float) and math.isfinite(scale)
+        return good and whole_scale and is_int(point) and -(2**31) <= point < 2**31
+    if not is_int(axis) or not 0 <= axis < len(shape):
+        return False
+    each = [Bare(document, scale), Bare(document, point)]
+    dtypes = [one.dtype for one in each]
+    return (
+        good
+        and dtypes in (["float64", "int64"], ["float32", "float32"])
+        and all(one.shape == (shape[axis],) for one in each)
+    )
+
+
+def _is_nested(document: Document, fields: dict[str, Any]) -> bool:
+    values, sizes, strides, offsets = (Bare(document, fields[n]) for n in ("values", "sizes", "strides", "offsets"))
+    good = sizes.is_of(2, "int64") and strides.is_of(2, "int64") and offsets.is_of(1, "int64")
+    one = bool(values.dtype) and len(values.shape) == 1
+    return good and one and sizes.shape == strides.shape and offsets.shape == sizes.shape[:1]
+
+
+def _is_jagged(document: Document, fields: dict[str, Any]) -> bool:
+    values, offsets = Bare(document, fields["values"]), Bare(document, fields["offsets"])
+    if not values.dtype or not offsets.is_of(1, "int32", "int64") or offsets.shape == (0,):
+        return False
+    if fields["lengths"] is not None:
+        lengths = Bare(document, fields["lengths"])
+        if not lengths.is_of(1, offsets.dtype) or lengths.shape[0] != offsets.shape[0] - 1:
+            return False
+    bounds = [fields[name] for name in ("min_length", "max_length") if fields[name] is not None]
+    return 0 < fields["ragged_dim"] <= len(values.shape) and all(0 <= bound < MAX_INDEX for bound in bounds)
+
+
+LAYOUTS: dict[str, Callable[[Document, dict[str, Any]], bool]] = {
+    "torch.sparse": _is_sparse,
+    "torch.quantized": _is_quantized,
+    "torch.nested": _is_nested,
+    "torch.jagged": _is_jagged,
+    "torch.meta": _is_meta,
+    "tensor_subclass": lambda document, fields: bool(Bare(document, fields["data"]).dtype),
+    "wrapper_tensor": _is_geometry,
+}
+"""Whether the parts of a tensor fit together."""
 
 
 def _value_of(document: Document, node: Node) -> Any:

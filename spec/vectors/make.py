@@ -130,8 +130,23 @@ def mapping(entries: dict[Any, Any]) -> Map:
     return Map(tuple(entries), tuple(entries.values()))
 
 
-def numbered(root: Any) -> list[Any]:
-    """Nodes in walking order, made of nodes that hold each other where a file has references."""
+def in_walking_order(root: Any, tensors: Tensors) -> tuple[list[Any], Tensors]:
+    """Nodes and tensors in walking order; each tensor is all of a stored tensor of its own."""
+    rows: dict[int, int] = {}
+    nodes = numbered(root, rows)
+    table, sorted_table = tensors.table, Tensors()
+    for row in rows:
+        index = table.stored[row]
+        shape, data = table.shapes[index], tensors.data[index]
+        sorted_table.add(table.names[index], table.dtypes[index], shape, flags=table.flags[row], data=data)
+    return nodes, sorted_table
+
+
+def numbered(root: Any, rows: dict[int, int] | None = None) -> list[Any]:
+    """Nodes in walking order, made of nodes that hold each other where a file has references.
+
+    With `rows`, the rows of tensors are numbered anew, too: it gets the new number of each.
+    """
     numbers: dict[int, int] = {}
     found: list[Any] = []
 
@@ -141,8 +156,12 @@ def numbered(root: Any) -> list[Any]:
         for value in _held(node):
             if isinstance(value, NODES) and id(value) not in numbers:
                 meet(value)
+            elif isinstance(value, TensorRef) and rows is not None:
+                rows.setdefault(value.index, len(rows))
 
     def refer(value: Any) -> Any:
+        if isinstance(value, TensorRef) and rows is not None:
+            return TensorRef(rows[value.index])
         return Ref(numbers[id(value)]) if isinstance(value, NODES) else value
 
     meet(root)
@@ -792,6 +811,56 @@ def arrays() -> bytes:
         *[one("class", name=f"{module}:{name}") for module, name in (("numpy", "float32"), ("builtins", "NoneType"))],
     ))  # fmt: skip
     return native(Ref(0), numbered(root), tensors)
+
+
+@accept
+def tensors_that_are_nodes() -> bytes:
+    """Sparse, quantized, nested and jagged tensors, one without values, and two of subclasses."""
+    tensors = Tensors()
+
+    def inner(name: str, dtype: str, *shape: int, values: Iterable[int] = ()) -> TensorRef:
+        code = {"int64": "q", "int32": "i"}.get(dtype)
+        packed = struct.pack(f"<{math.prod(shape)}{code}", *values) if code else None
+        return tensors.add(RESERVED + name, dtype, shape, data=packed)
+
+    def sizes(*numbers: int) -> Seq:
+        return Seq("tuple", numbers)
+
+    def coo(name: str, indices: tuple[int, ...], nnz: int, *, coalesced: bool, **more: Any) -> Typed:
+        held = inner(f"{name}.indices", "int64", len(indices) // nnz, nnz, values=indices)
+        return one("torch.sparse", layout="sparse_coo", shape=sizes(2, 3), compressed=None, indices=held,
+                   values=inner(f"{name}.values", "float32", nnz), coalesced=coalesced, **more)  # fmt: skip
+
+    csr = one("torch.sparse", layout="sparse_csr", shape=sizes(2, 3),
+              compressed=inner("csr.compressed", "int32", 3, values=(0, 1, 3)),
+              indices=inner("csr.indices", "int32", 3, values=(2, 0, 1)),
+              values=inner("csr.values", "bfloat16", 3), coalesced=False, flags=3)  # fmt: skip
+    byte = one("torch.quantized", dtype="quint8", shape=sizes(2, 2), data=inner("q.data", "uint8", 2, 2), scale=0.5,
+               zero_point=-3, axis=None, flags=2)  # fmt: skip
+    channels = one("torch.quantized", dtype="quint4x2", shape=sizes(2, 3), data=inner("q4.data", "uint8", 4),
+                   scale=inner("q4.scale", "float32", 2), zero_point=inner("q4.zero_point", "float32", 2), axis=0,
+                   flags=0)  # fmt: skip
+    nested = one("torch.nested", values=inner("n.values", "float16", 8),
+                 sizes=inner("n.sizes", "int64", 2, 2, values=(1, 2, 3, 2)),
+                 strides=inner("n.strides", "int64", 2, 2, values=(2, 1, 2, 1)),
+                 offsets=inner("n.offsets", "int64", 2, values=(0, 2)), flags=1)  # fmt: skip
+    jagged = one("torch.jagged", values=inner("j.values", "float64", 5, 2),
+                 offsets=inner("j.offsets", "int64", 3, values=(0, 2, 5)),
+                 lengths=inner("j.lengths", "int64", 2, values=(1, 3)), ragged_dim=1, min_length=1, max_length=None,
+                 flags=0)  # fmt: skip
+    view = one("tensor_subclass", **{"class": "a:Image"}, data=inner("s.data", "uint8", 2, 2), flags=0,
+               attributes=mapping({"space": "sRGB"}))  # fmt: skip
+    wrapped = one("wrapper_tensor", **{"class": "a:Scaled"},
+                  tensors=mapping({"data": inner("w.data", "int8", 2), "mask": csr, "scale": None}),
+                  context=mapping({"dtype": "float32"}), shape=sizes(2), strides=sizes(1), flags=2)  # fmt: skip
+    meta = one("torch.meta", dtype="complex128", shape=sizes(2, 0), strides=sizes(1, 7), flags=0)
+    sparse = coo("coo", (0, 1, 2, 0), 2, coalesced=True, flags=0)
+    layer = one("module", **{"class": "torch.nn:Module"}, training=True, parameters=mapping({"weight": wrapped}),
+                buffers=mapping({"graph": sparse}))  # fmt: skip
+    hybrid = coo("hybrid", (1, 1), 2, coalesced=False, flags=2, attributes=mapping({"name": "x"}))
+    hybrid.fields["values"] = inner("hybrid rows", "float32", 2, 3)
+    held = [hybrid, byte, channels, nested, jagged, view, meta, layer, Map((meta,), ("a tensor as a key",))]
+    return native(Ref(0), *in_walking_order(Seq("list", tuple(held)), tensors))
 
 
 @accept
@@ -2233,6 +2302,131 @@ def _values() -> None:
     _recurrent(nodes)
 
 
+_ITEMSIZES = {"I64": 8, "I32": 4, "I8": 1, "U8": 1, "F32": 4, "F64": 8}
+_SHAPE = ["seq", "tuple", [2, 3]]
+Held = list[tuple[str, list[int]]]
+"""Dtype and shape of each tensor in a field, in the order of the fields."""
+
+
+def _tensor_node(name: str, why: str, kind: str, held: Held, fields: dict[str, Any], *below: Any, **more: Any) -> None:
+    """Register a file that is one tensor; its inner tensors lie as N-6 has it, larger items first."""
+    order = sorted(range(len(held)), key=lambda i: -_ITEMSIZES[held[i][0]])
+    rows = [(f"{RESERVED}{i}", *held[i], bytes(math.prod(held[i][1]) * _ITEMSIZES[held[i][0]])) for i in order]
+    stored = [order.index(i) for i in range(len(held))]
+    more = {"flags": "0" * len(held)} | more | ({} if stored == sorted(stored) else {"stored": stored})
+    bad(
+        name,
+        why,
+        ["r", 0],
+        [["typed", kind, 1, {**fields, "flags": fields.get("flags", 0)}], *below],
+        rows=rows,
+        **more,
+    )
+
+
+def _layouts() -> None:
+    """K-6: parts of sparse tensors that do not fit together."""
+    pair = [("I64", [2, 4]), ("F32", [4])]
+    coo = {"layout": "sparse_coo", "shape": ["r", 1], "compressed": None, "indices": ["t", 0], "values": ["t", 1],
+           "coalesced": False}  # fmt: skip
+
+    def sparse(name: str, why: str, held: Held = pair, below: Any = _SHAPE, **changed: Any) -> None:
+        more = {key: changed.pop(key) for key in ("flags", "attributes", "lazy") if key in changed}
+        _tensor_node(f"K-6-sparse-{name}", why, "torch.sparse", held, coo | changed, below, **more)
+
+    sparse("layout", "a layout that is none", layout="strided")
+    sparse("size", "a size below zero", below=["seq", "tuple", [2, -1]])
+    sparse("huge", "a shape of 2^62 elements", below=["seq", "tuple", [2**31, 2**31]])
+    sparse("rank", "indices of more dimensions than the shape has", [("I64", [3, 4]), ("F32", [4])])
+    sparse("values", "fewer values than indices", [("I64", [2, 4]), ("F32", [3])])
+    sparse("rows", "values of another size than the shape says", [("I64", [1, 4]), ("F32", [4, 2])])
+    sparse("dtype", "indices of int32", [("I32", [2, 4]), ("F32", [4])])
+    sparse("flat", "indices of one dimension", [("I64", [4]), ("F32", [4])])
+    sparse("gradient", "values with a gradient", flags="01")
+    three = [("I64", [3]), ("I64", [4]), ("F32", [4])]
+    csr = {"layout": "sparse_csr", "compressed": ["t", 0], "indices": ["t", 1], "values": ["t", 2]}
+    sparse("pointers", "row pointers and COO", three, **(csr | {"layout": "sparse_coo"}))
+    sparse("csr-coalesced", "CSR that is coalesced", three, **csr, coalesced=True)
+    sparse("csr-values", "CSR of fewer values", [("I64", [3]), ("I64", [4]), ("F32", [3])], **csr)
+    sparse("csr-dtypes", "CSR of two dtypes of indices", [("I32", [3]), ("I64", [4]), ("F32", [4])], **csr)
+    sparse("csr-rank", "CSR whose pointers have another rank", [("I64", [1, 3]), ("I64", [4]), ("F32", [4])], **csr)
+    sparse("csr-flat", "CSR of one dimension", three, ["seq", "tuple", [2]], **csr)
+    sparse("csr-of-nothing", "CSR without pointers", layout="sparse_csr")
+
+
+def _quantized_layouts() -> None:
+    byte = [("U8", [2, 3])]
+    whole = {
+        "dtype": "quint8",
+        "shape": ["r", 1],
+        "data": ["t", 0],
+        "scale": ["f", "0.5"],
+        "zero_point": 0,
+        "axis": None,
+    }
+
+    def quantized(name: str, why: str, held: Held, **changed: Any) -> None:
+        _tensor_node(f"K-6-quantized-{name}", why, "torch.quantized", held, whole | changed, _SHAPE)
+
+    quantized("dtype", "a dtype that is not quantized", byte, dtype="uint8")
+    quantized("data", "unsigned bytes of int8", [("I8", [2, 3])])
+    quantized("size", "bytes of another shape", [("U8", [3, 2])])
+    quantized("packed", "4 bits a byte of 8", byte, dtype="quint4x2")
+    quantized("scale", "a scale that is infinite", byte, scale=["f", "inf"])
+    quantized("integer", "a scale that is an integer", byte, scale=1)
+    quantized("zero-point", "a zero point of 33 bits", byte, zero_point=2**31)
+    channels = {"scale": ["t", 1], "zero_point": ["t", 2], "axis": 0}
+    quantized("axis", "an axis that is not there", [*byte, ("F64", [2]), ("I64", [2])], **(channels | {"axis": 2}))
+    quantized("channels", "a scale too many", [*byte, ("F64", [3]), ("I64", [3])], **channels)
+    quantized("points", "zero points of float64", [*byte, ("F64", [2]), ("F64", [2])], **channels)
+    quantized("scales", "scales of float32 and whole zero points", [*byte, ("F32", [2]), ("I64", [2])], **channels)
+    quantized("lone", "scales and no axis", [*byte, ("F64", [2]), ("I64", [2])], **(channels | {"axis": None}))
+
+
+def _nested_layouts() -> None:
+    parts = {name: ["t", i] for i, name in enumerate(("values", "sizes", "strides", "offsets"))}
+    for name, why, held in [
+        ("flat", "values of two dimensions", [("F32", [2, 2]), ("I64", [2, 2]), ("I64", [2, 2]), ("I64", [2])]),
+        ("strides", "a stride too few", [("F32", [8]), ("I64", [2, 2]), ("I64", [2, 1]), ("I64", [2])]),
+        ("offsets", "an offset too many", [("F32", [8]), ("I64", [2, 2]), ("I64", [2, 2]), ("I64", [3])]),
+        ("dtype", "sizes of int32", [("F32", [8]), ("I32", [2, 2]), ("I64", [2, 2]), ("I64", [2])]),
+    ]:
+        _tensor_node(f"K-6-nested-{name}", why, "torch.nested", held, parts)
+    ragged = {"values": ["t", 0], "offsets": ["t", 1], "lengths": None, "ragged_dim": 1, "min_length": None,
+              "max_length": None}  # fmt: skip
+    two, lengths = [("F32", [5, 2]), ("I64", [3])], {"lengths": ["t", 2]}
+    for name, why, held, changed in [
+        ("dimension", "a ragged dimension that is not there", two, {"ragged_dim": 3}),
+        ("zero", "the batch as ragged dimension", two, {"ragged_dim": 0}),
+        ("offsets", "no offsets", [("F32", [5, 2]), ("I64", [0])], {}),
+        ("dtype", "offsets of float32", [("F32", [5, 2]), ("F32", [3])], {}),
+        ("lengths", "a length too many", [*two, ("I64", [3])], lengths),
+        ("mixed", "lengths of another dtype", [*two, ("I32", [2])], lengths),
+        ("bound", "a length below zero", two, {"min_length": -1}),
+    ]:
+        _tensor_node(f"K-6-jagged-{name}", why, "torch.jagged", held, ragged | changed)
+
+
+def _other_layouts() -> None:
+    shape, byte = _SHAPE, [("U8", [2, 3])]
+    none = {"dtype": "float32", "shape": ["r", 1], "strides": ["r", 2]}
+    _tensor_node("K-6-meta-dtype", "a dtype that is none", "torch.meta", [], none | {"dtype": "float31"}, shape, shape)
+    _tensor_node("K-6-meta-strides", "a stride too few", "torch.meta", [], none, shape, ["seq", "tuple", [1]])
+    _tensor_node("K-6-meta-stride", "a stride below zero", "torch.meta", [], none, shape, ["seq", "tuple", [-1, 1]])
+    _tensor_node("K-4-shape", "a shape that is also strides", "torch.meta", [], none | {"strides": ["r", 1]}, shape)
+    _tensor_node("K-3-flags", "flags of 4", "torch.meta", [], none | {"flags": 4}, shape, shape)
+    view = {"class": "a:B", "data": ["t", 0]}
+    _tensor_node("K-6-subclass-parameter", "a subclass over a parameter", "tensor_subclass", byte, view, flags="2")
+    outer = {"class": "a:B", "tensors": ["r", 1], "context": None, "shape": ["r", 2], "strides": ["r", 3]}
+    empty = ["map", [], []]
+    _tensor_node(
+        "K-6-wrapper-strides", "a stride too few", "wrapper_tensor", [], outer, empty, shape, ["seq", "tuple", [1]]
+    )
+    _tensor_node(
+        "K-3-wrapper", "a tensor that is a number", "wrapper_tensor", [], outer, ["map", ["a"], [1]], shape, shape
+    )
+
+
 def _library_keys(nodes: Callable[..., None]) -> None:
     """Values of Python's and numpy's own types as keys, and in cycles."""
     key, empty = ["map", [["r", 1]], [1]], ["map", [], []]
@@ -2407,6 +2601,10 @@ _documents()
 _tensors()
 _kinds()
 _values()
+_layouts()
+_quantized_layouts()
+_nested_layouts()
+_other_layouts()
 
 
 # --- twins --------------------------------------------------------------------------------------------

@@ -162,7 +162,7 @@ def load(
         _Reader(source, contents).fill(memory)
         state = values.optimizer_rows(meaning, positions)
         host = values.host_rows(meaning, positions)
-        on_cpu, uncast = state.steps | host, state.all | host
+        on_cpu, uncast = state.steps | host, state.all | host | values.exact_rows(meaning, positions)
         tensors = values.tensors(memory, rows, device=place, dtype=dtype, on_cpu=on_cpu, uncast=uncast)
         built = values.build(meaning, start, tensors, audit)
     flags: Mode = mode or ("saved" if state.present else "eval")

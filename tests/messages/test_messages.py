@@ -328,9 +328,15 @@ UNSAVEABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "long decimal": (lambda: [decimal.Decimal("1" * 20_000)], r"^obj\[0\] .* text of more than 16384 characters"),
     "long fraction": (lambda: [fractions.Fraction(1, 3**20_000)], r"^obj\[0\] .* more than 16384 bits.*pair of int"),
     "enum of Python": (lambda: [http.HTTPStatus.OK], r"^obj\[0\] .* of a type that this release does not save"),
-    "sparse": (lambda: {"t": torch.eye(2).to_sparse()}, r"^obj\['t'\] .* layout torch\.sparse_coo"),
-    "meta": (lambda: net(fc=nn.Linear(1, 1, device="meta")), r"meta device and has no values"),
-    "tensor subclass": (lambda: [torch.ones(1).as_subclass(Subclass)], r"of a tensor subclass"),
+    "opaque layout": (lambda: {"t": torch.ones(2).to_mkldnn()}, r"^obj\['t'\] .* has layout torch\._mkldnn"),
+    "subclass of torch": (
+        lambda: [torch.ones(1).as_subclass(torch.masked.MaskedTensor)],
+        r"^obj\[0\] .* subclass of torch's own\. .* Convert it first",
+    ),
+    "sparse subclass": (
+        lambda: [torch.eye(2).to_sparse().as_subclass(Subclass)],
+        r"without __tensor_flatten__, and not",
+    ),
     "__reduce__": (lambda: net(c=Reduces()), r"^model\.c .* has its own __reduce__"),
     "subclass of dict": (lambda: net(c=Subdict()), r"^model\.c .* not made of a __dict__ and slots alone"),
     "__getstate__": (lambda: net(c=OddState()), r"^model\.c .* a __getstate__ that gives a tuple"),

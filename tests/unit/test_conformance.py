@@ -26,7 +26,7 @@ import safetensors
 import xxhash
 
 from torchkeep.containers import Contents, read
-from torchkeep.document import ITEMSIZE, Node, Opaque, TensorRef, Typed, Value, View, row_major
+from torchkeep.document import ITEMSIZE, TENSOR_KINDS, Node, Opaque, TensorRef, Typed, Value, View, row_major
 from torchkeep.errors import DigestError, FormatError, LimitError, LoadError
 from torchkeep.storage import open_source
 
@@ -106,7 +106,7 @@ def _build(contents: Contents, data: bytes) -> None:
     document = contents.document
     if any(isinstance(node, Opaque) for node in document.nodes):
         raise LoadError("what can only be described is never built")
-    held = {value.index for value in map(_data_of, document.nodes) if isinstance(value, TensorRef)}
+    held = {value.index for node in document.nodes for value in _data_of(node) if isinstance(value, TensorRef)}
     tensors = {row: torch.zeros(()) for row in range(len(document.tensors))}
     tensors |= {row: _tensor(contents, data, row) for row in held}
     recurrent = (torch.nn.RNNBase, torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU)
@@ -131,8 +131,10 @@ def _tensor(contents: Contents, data: bytes, row: int) -> Any:
     return empty.set_(memory.untyped_storage(), view.offset, view.shape, view.strides)
 
 
-def _data_of(node: Node) -> Value:
-    return node.fields["data"] if isinstance(node, Typed) and node.kind in ("bytes", "str", "numpy.ndarray") else None
+def _data_of(node: Node) -> list[Value]:
+    """What of a node is looked into when it is built."""
+    kinds = TENSOR_KINDS | {"bytes", "str", "numpy.ndarray"}
+    return list(node.fields.values()) if isinstance(node, Typed) and node.kind in kinds else []
 
 
 # --- the vectors --------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ class Odd(nn.Module):
         (threading.Lock(), "obj"),  # nothing would be left
         ({threading.Lock(): 1}, "obj"),  # a key
         ([Odd()], "obj[0]"),  # weights would be lost
-        ([torch.ones(2).to_sparse()], "obj[0]"),
+        ([torch.ones(2).to_mkldnn()], "obj[0]"),
     ],
     ids=["all of it", "a key", "a module", "a tensor"],
 )

@@ -29,6 +29,12 @@ from .kinds import MAX_COLLISIONS as MAX_COLLISIONS
 from .kinds import MAX_KEY_WEIGHT as MAX_KEY_WEIGHT
 from .kinds import MODULE_INTERNALS as MODULE_INTERNALS
 from .kinds import weight_of as weight_of
+from .layouts import EXACT_KINDS as EXACT_KINDS
+from .layouts import QUANTIZED as QUANTIZED
+from .layouts import SPARSE_LAYOUTS as SPARSE_LAYOUTS
+from .layouts import TENSOR_KINDS as TENSOR_KINDS
+from .layouts import packed_nbytes as packed_nbytes
+from .layouts import shape_of as shape_of
 from .model import ROLES as ROLES
 from .model import ClassInfo as ClassInfo
 from .model import Document as Document

@@ -30,6 +30,7 @@ from .kinds import (
     key_nodes,
     weight_of,
 )
+from .layouts import TENSOR_KINDS, check_layout
 from .model import Document
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
@@ -293,7 +294,9 @@ class _Nodes:
             self._check_long(node)
         elif node.kind == "numpy.ndarray":
             self._check_array(node)
-        elif "attributes" in node.fields:
+        elif node.kind in TENSOR_KINDS:
+            check_layout(self._document, node)
+        if node.kind != "module" and "attributes" in node.fields:
             attributes = self._document.node(node.fields["attributes"])
             assert isinstance(attributes, Map)
             _check_attribute_names(attributes.keys)

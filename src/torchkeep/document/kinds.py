@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from .layouts import TENSOR_KINDS, is_parameter, is_tensor
 from .model import Document, Role
 from .nodes import Map, Node, Opaque, Ref, Seq, TensorRef, Typed, Value, children
-from .tensors import PARAMETER
 
 Test = Callable[[Document, Value], bool]
 
@@ -54,10 +54,6 @@ def _callable(document: Document, value: Value) -> bool:
     """What a partial holds: never another partial, which Python would have joined with it."""
     node = document.node(value)
     return isinstance(node, Opaque) or (isinstance(node, Typed) and node.kind in _CALLABLES)
-
-
-def _parameter(document: Document, value: Value) -> bool:
-    return isinstance(value, TensorRef) and bool(document.tensors.flags[value.index] & PARAMETER)
 
 
 _CALLABLES = frozenset({"function", "class", "method", "module", "object", "custom"})
@@ -132,12 +128,24 @@ _CLOCK: dict[str, Test] = {
 }
 
 
+def _flags(document: Document, value: Value) -> bool:
+    return type(value) is int and 0 <= value <= 3
+
+
 class Kind(msgspec.Struct, frozen=True):
     """A kind's version, its fields, and the fields that may be absent."""
 
     version: int
     fields: dict[str, Test]
     optional: frozenset[str] = frozenset()
+
+
+_ATTRIBUTES: dict[str, Test] = {"attributes": _named(_anything)}
+
+
+def _tensor_kind(fields: dict[str, Test], optional: dict[str, Test] = _ATTRIBUTES) -> Kind:
+    """A kind of tensor: what the tensor table has in columns, it has in fields."""
+    return Kind(1, {**fields, "flags": _flags, **optional}, frozenset(optional))
 
 
 KINDS: dict[str, Kind] = {
@@ -157,8 +165,8 @@ KINDS: dict[str, Kind] = {
         {
             "class": _text,
             "training": _flag,
-            "parameters": _named(_parameter),
-            "buffers": _named(_tensor),
+            "parameters": _named(is_parameter),
+            "buffers": _named(is_tensor),
             "non_persistent": _texts,
             "modules": _named(_module),
             "attributes": _named(_anything),
@@ -206,12 +214,50 @@ KINDS: dict[str, Kind] = {
     "numpy.ndarray": Kind(1, {"dtype": _text, "data": _tensor, "writeable": _flag}),
     "numpy.scalar": Kind(1, {"dtype": _text, "data": _bytes}),
     "numpy.dtype": Kind(1, {"name": _text}),
+    # tensors that are more than strided memory
+    "torch.sparse": _tensor_kind(
+        {
+            "layout": _text,
+            "shape": _sizes,
+            "compressed": _or_none(_tensor),
+            "indices": _tensor,
+            "values": _tensor,
+            "coalesced": _flag,
+        }
+    ),
+    "torch.quantized": _tensor_kind(
+        {
+            "dtype": _text,
+            "shape": _sizes,
+            "data": _tensor,
+            "scale": _anything,
+            "zero_point": _anything,
+            "axis": _anything,
+        }
+    ),
+    "torch.nested": _tensor_kind(dict.fromkeys(("values", "sizes", "strides", "offsets"), _tensor)),
+    "torch.jagged": _tensor_kind(
+        {
+            "values": _tensor,
+            "offsets": _tensor,
+            "lengths": _or_none(_tensor),
+            "ragged_dim": _integer,
+            "min_length": _or_none(_integer),
+            "max_length": _or_none(_integer),
+        },
+        {},
+    ),
+    "torch.meta": _tensor_kind({"dtype": _text, "shape": _sizes, "strides": _sizes}),
+    "tensor_subclass": _tensor_kind({"class": _text, "data": _tensor}),
+    "wrapper_tensor": _tensor_kind(
+        {"class": _text, "tensors": _named(is_tensor), "context": _anything, "shape": _sizes, "strides": _sizes}, {}
+    ),
 }
 
 
 OWN_FIELDS = frozenset(
     {"items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state"}
-    | {"args", "dims", "non_persistent", "hooks", "names", "members"}
+    | {"args", "dims", "non_persistent", "hooks", "names", "members", "shape", "strides", "tensors"}
 )
 """Fields whose map or tuple is part of the object rather than an object of its own: nothing else refers to it."""
 
@@ -228,8 +274,13 @@ def _is_key(node: Node) -> bool:
     """Whether a node can be a key, if what it refers to can."""
     if isinstance(node, Typed):
         signalling = node.kind == "Decimal" and "sNaN" in str(node.fields["text"])
-        return node.kind in KEY_KINDS and not signalling
+        return (node.kind in KEY_KINDS and not signalling) or node.kind in TENSOR_KINDS
     return isinstance(node, Seq) and node.kind in ("tuple", "frozenset")
+
+
+def _hashed(node: Node) -> list[TensorRef | Ref]:
+    """What hashing a node meets below it; a tensor hashes by identity."""
+    return [] if isinstance(node, Typed) and node.kind in TENSOR_KINDS else children(node)
 
 
 DEEP_KINDS = frozenset({"defaultdict", "deque", "slice"})
@@ -262,7 +313,7 @@ def key_nodes(document: Document) -> KeyNodes:
     ready: list[int] = []
     for position, node in enumerate(document.nodes):
         if _is_key(node):
-            inner = [child.index for child in children(node) if isinstance(child, Ref)]
+            inner = [child.index for child in _hashed(node) if isinstance(child, Ref)]
             waiting[position] = len(inner)
             for below in inner:
                 holders.setdefault(below, []).append(position)
@@ -271,9 +322,9 @@ def key_nodes(document: Document) -> KeyNodes:
     while ready:
         position = ready.pop()
         node = document.nodes[position]
-        items = node.items if isinstance(node, Seq) else [ref for ref in children(node) if isinstance(ref, Ref)]
+        items = node.items if isinstance(node, Seq) else [ref for ref in _hashed(node) if isinstance(ref, Ref)]
         weight = 1 + sum(weights[item.index] if isinstance(item, Ref) else weight_of(item) for item in items)
-        if isinstance(node, Typed):
+        if isinstance(node, Typed) and node.kind not in TENSOR_KINDS:
             weight += sum(weight_of(value) - 1 for value in node.fields.values())
         weights[position] = min(weight, MAX_KEY_WEIGHT + 1)
         if isinstance(node, Seq):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ..errors import LimitError
+from .layouts import is_tensor
 from .model import Document
 from .nodes import Map, Ref, TensorRef, Typed, Value
 
@@ -18,10 +19,12 @@ class StateDict(msgspec.Struct):
 
     Attributes:
         rows: for each name, the row of the tensor table.
+        others: for each name whose tensor is a node, such as a sparse one, that node.
         extra: for each name that ends in ``_extra_state``, its value.
     """
 
     rows: dict[str, int] = {}
+    others: dict[str, Ref] = {}
     extra: dict[str, Value] = {}
 
 
@@ -47,11 +50,13 @@ def state_dict_of(document: Document, value: Value) -> StateDict | None:
             return None
         if isinstance(item, TensorRef):
             found.rows[key] = item.index
+        elif isinstance(item, Ref) and is_tensor(document, item):
+            found.others[key] = item
         elif key.rpartition(".")[2] == EXTRA_STATE:
             found.extra[key] = item
         else:
             return None
-    return found if found.rows or found.extra else None
+    return found if found.rows or found.others or found.extra else None
 
 
 _MAX_MODULES = 200_000
@@ -72,12 +77,14 @@ def _of_module(document: Document, root: Typed) -> StateDict:
             raise LimitError(f"a module tree of more than {_MAX_MODULES} names or {_MAX_DEPTH} levels")
         fields = module.fields
         hidden = document.texts(fields.get("non_persistent"))
-        for name, value in document.named_pairs(fields.get("parameters")):
-            if isinstance(value, TensorRef):
-                found.rows[f"{prefix}{name}"] = value.index
-        for name, value in document.named_pairs(fields.get("buffers")):
-            if isinstance(value, TensorRef) and name not in hidden:
-                found.rows[f"{prefix}{name}"] = value.index
+        for field in ("parameters", "buffers"):
+            for name, value in document.named_pairs(fields.get(field)):
+                if name in hidden:  # a buffer; a parameter cannot be
+                    continue
+                if isinstance(value, TensorRef):
+                    found.rows[f"{prefix}{name}"] = value.index
+                elif isinstance(value, Ref):
+                    found.others[f"{prefix}{name}"] = value
         if "extra_state" in fields:
             found.extra[f"{prefix}{EXTRA_STATE}"] = fields["extra_state"]
         for name, value in reversed(list(document.named_pairs(fields.get("modules")))):
@@ -93,7 +100,7 @@ def parts_with_weights(document: Document, value: Value) -> Iterator[tuple[Value
         if isinstance(item, Ref):
             if item not in known:
                 known[item] = state_dict_of(document, item)
-            if (found := known[item]) is not None and (found.rows or found.extra):
+            if (found := known[item]) is not None and (found.rows or found.others or found.extra):
                 yield key, found
 
 

@@ -16,17 +16,20 @@ from ..document import (
     KEY_KINDS,
     PARAMETER,
     REQUIRES_GRAD,
+    TENSOR_KINDS,
     Document,
     Finding,
     Map,
     Opaque,
     Ref,
     Seq,
+    Shape,
     TensorRef,
     Typed,
     Value,
     items_of,
     parts_with_weights,
+    shape_of,
     state_dict_of,
 )
 from ..errors import LimitError, brief, printable
@@ -255,11 +258,35 @@ def _leaf(document: Document, value: Value) -> str:
     if not isinstance(value, TensorRef):
         return brief(value, length=_TEXT_LENGTH)
     table, row = document.tensors, value.index
-    flags = table.flags[row]
-    kind = ("parameter" if flags & REQUIRES_GRAD else "frozen parameter") if flags & PARAMETER else "tensor"
-    shape = "x".join(map(str, table.shape(row))) or "scalar"
+    kind = _role(table.flags[row])
+    shape = _shape_text(table.shape(row))
     viewed = f", view of {printable(table.name(row))}" if row in table.views else ""
     return f"{kind} {table.dtype(row)} {shape}{viewed}"
+
+
+def _role(flags: int) -> str:
+    return ("parameter" if flags & REQUIRES_GRAD else "frozen parameter") if flags & PARAMETER else "tensor"
+
+
+def _shape_text(shape: Shape) -> str:
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def _tensor_text(document: Document, node: Typed) -> str:
+    """A tensor that is a node, on one line."""
+    fields, table = node.fields, document.tensors
+    flags, shape, held = fields["flags"], shape_of(document, node), fields.get("values")
+    assert isinstance(flags, int)
+    what = [_role(flags), printable(str(fields.get("class") or fields.get("layout") or node.kind.partition(".")[2]))]
+    if isinstance(dtype := fields.get("dtype"), str):
+        what.append(printable(dtype))
+    elif isinstance(held, TensorRef):
+        what.append(table.dtype(held.index))
+    if shape is not None:
+        what.append(_shape_text(shape))
+    if isinstance(held, TensorRef):
+        what.append(f"with values {_shape_text(table.shape(held.index))}")
+    return " ".join(what)
 
 
 Row = tuple[str, str, Value]
@@ -341,6 +368,9 @@ def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, In
             ("param_groups", ".param_groups", fields["param_groups"]),
         ]
         return f"{printable(str(fields['class']))} optimizer", inner
+    if node.kind in TENSOR_KINDS:
+        attributes = _named(document, fields["attributes"]) if "attributes" in fields else []
+        return _tensor_text(document, node), [*_named(document, fields.get("tensors")), *attributes]
     if node.kind in ("Namespace", "SimpleNamespace"):
         return node.kind, _named(document, fields["attributes"])
     if node.kind in CONTAINER_KINDS or node.kind == "namedtuple":

@@ -20,6 +20,7 @@ from ..document import (
     DATA_KINDS,
     HELD_KINDS,
     ROLES,
+    TENSOR_KINDS,
     Document,
     Finding,
     Opaque,
@@ -139,6 +140,7 @@ _STANDIN: dict[str, type] = {
     "Counter": Counter,
     "Namespace": argparse.Namespace,
     "SimpleNamespace": types.SimpleNamespace,
+    **dict.fromkeys(TENSOR_KINDS, torch.nn.Parameter),
 }
 """Kinds that have attributes, with the class that they come back as where none opened."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..document import EXTRA_STATE, ITEMSIZE, Document, StateDict, Value, extent
+from ..document import EXTRA_STATE, ITEMSIZE, Document, Ref, StateDict, TensorRef, Typed, Value, extent, shape_of
 from .dtypes import dtype_name
 from .names import Rename, match_prefixes, rename
 
@@ -23,7 +23,8 @@ class Match:
     Attributes:
         module: the target.
         rows: for each name of the target that is filled, the row of the tensor table.
-        given: the same for every name of the file, after renaming.
+        others: the same for tensors that are nodes, such as sparse ones.
+        given: for every name of the file, after renaming, its tensor.
         extra: for each name of an extra state that both have, its value.
         missing: names of the target that the file lacks.
         unexpected: names of the file that the target lacks.
@@ -38,7 +39,8 @@ class Match:
 
     module: torch.nn.Module
     rows: dict[str, int] = field(default_factory=dict)
-    given: dict[str, int] = field(default_factory=dict)
+    others: dict[str, Ref] = field(default_factory=dict)
+    given: dict[str, TensorRef | Ref] = field(default_factory=dict)
     extra: dict[str, Value] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -55,7 +57,7 @@ class Match:
         """How many of the target's tensors are filled."""
         if self.by_itself is not None:
             return self.by_itself
-        return len(self.rows) + len(self.tied)
+        return len(self.rows) + len(self.others) + len(self.tied)
 
 
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -116,7 +118,7 @@ def match(
     targets = tensors_of(module)
     extras = extra_states_of(module)
     wanted = [*targets, *extras]
-    given = rename([*weights.rows, *weights.extra], how, where=where)
+    given = rename([*weights.rows, *weights.others, *weights.extra], how, where=where)
     prefixed = match_prefixes(list(given.values()), wanted)
     new_names = {old: prefixed[new] for old, new in given.items()}
     found = Match(module, total=len(targets))
@@ -124,8 +126,9 @@ def match(
     found.renamed = {old: new for old, new in new_names.items() if old != new and new in known}
     rows = {new: weights.rows[old] for old, new in new_names.items() if old in weights.rows}
     extra = {new: weights.extra[old] for old, new in new_names.items() if old in weights.extra}
-    found.given = rows
-    found.unexpected = [name for name in (*rows, *extra) if name not in targets and name not in extras]
+    others = {new: weights.others[old] for old, new in new_names.items() if old in weights.others}
+    found.given = {name: TensorRef(row) for name, row in rows.items()} | others
+    found.unexpected = [name for name in (*found.given, *extra) if name not in targets and name not in extras]
     found.extra = {name: value for name, value in extra.items() if name in extras}
     found.missing = [name for name in extras if name not in extra]
     filled: dict[object, str] = {}
@@ -147,7 +150,16 @@ def match(
         if saved != now and not assign:
             found.cast.append((name, saved, now))
     for name, target in targets.items():
-        if name not in rows:
+        if name in others:
+            problem = _problem_of_node(document, others[name], target, assign=assign)
+            if problem is None and found.others.get(filled.setdefault(id(target), name), others[name]) != others[name]:
+                problem = "values of its own", f"tied to {filled[id(target)]!r}"
+            if problem is None:
+                found.others[name] = others[name]
+            else:
+                found.mismatched.append((name, *problem))
+    for name, target in targets.items():
+        if name not in found.given:
             (found.tied if memory(target) in filled else found.missing).append(name)
     if not assign:
         _refuse_overlaps(found, targets)
@@ -214,6 +226,39 @@ def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool
     if any(stride == 0 and size > 1 for stride, size in zip(target.stride(), target.shape, strict=True)):
         return "a value for each element", "expanded: its elements share memory"
     return None
+
+
+def _problem_of_node(document: Document, value: Ref, target: torch.Tensor, *, assign: bool) -> tuple[str, str] | None:
+    """The same for a tensor that is a node: in place, torch only copies what is of one layout and dtype."""
+    node = document.node(value)
+    assert isinstance(node, Typed)
+    saved = shape_of(document, node)
+    lazy = torch.nn.parameter.is_lazy(target)
+    if lazy or (saved is not None and saved != tuple(target.shape)):
+        return f"shape {saved}", "not yet initialized" if lazy else f"shape {tuple(target.shape)}"
+    if node.kind == "torch.meta":
+        return "no values: it was saved from the meta device", f"shape {tuple(target.shape)}"
+    if assign:
+        return None
+    if target.device.type == "meta":
+        return "values", "on the meta device, which holds none: pass assign=True"
+    table, fields = document.tensors, node.fields
+    if node.kind == "torch.sparse" and isinstance(held := fields["values"], TensorRef):
+        ours = f"{node.text('layout')} of {table.dtype(held.index)}"
+    elif node.kind == "torch.quantized":
+        ours = f"{node.text('dtype')} per {'tensor' if fields['axis'] is None else 'channel'}"
+    else:
+        return f"a {node.kind} tensor", f"a {type(target).__name__}: pass assign=True to put the file's in its place"
+    theirs = _layout_text(target)
+    return None if ours == theirs else (ours, theirs)
+
+
+def _layout_text(tensor: torch.Tensor) -> str:
+    """What two tensors have in common where torch copies from one to the other, beside the shape."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if tensor.is_quantized:
+        return f"{dtype} per {'tensor' if tensor.qscheme() == torch.per_tensor_affine else 'channel'}"
+    return f"{str(tensor.layout).removeprefix('torch.')} of {dtype}"
 
 
 _REAL, _COMPLEX = 2, 3

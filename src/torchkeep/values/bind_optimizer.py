@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..document import Document, Seq, TensorRef, Value, items_of
+from ..document import Document, Ref, Seq, TensorRef, Value, items_of
 from . import torch_table
 from .bind import SameBytes
 from .names import match_prefixes
@@ -47,13 +47,15 @@ class SavedOptimizer:
     by_identity: bool = False
 
 
-def saved_optimizer(document: Document, value: Value, names_of_rows: Mapping[int, str] | None) -> SavedOptimizer | None:
+def saved_optimizer(
+    document: Document, value: Value, names_of_saved: Mapping[Value, str] | None
+) -> SavedOptimizer | None:
     """Read an optimizer's state from a Document.
 
     Args:
         document: a checked Document.
         value: an optimizer, or a dict with ``state`` and ``param_groups``.
-        names_of_rows: names that the target's model has for tensors of the file, where the two were saved
+        names_of_saved: names that the target's model has for tensors of the file, where the two were saved
             together; None otherwise.
 
     Returns:
@@ -76,12 +78,15 @@ def saved_optimizer(document: Document, value: Value, names_of_rows: Mapping[int
         saved.params.append(list(params.items))
         listed = [str(name) for name in names.items] if isinstance(names, Seq) else None
         saved.names.append(listed if listed is None or len(listed) == len(params.items) else None)
-    if names_of_rows is not None:
-        rows = [[p.index if isinstance(p, TensorRef) else -1 for p in params] for params in saved.params]
-        if any(row in names_of_rows for group_rows in rows for row in group_rows):
-            saved.names = [[names_of_rows.get(row, f"(tensor {row})") for row in group_rows] for group_rows in rows]
-            saved.by_identity = True
+    if names_of_saved is not None and any(p in names_of_saved for params in saved.params for p in params):
+        saved.names = [[names_of_saved.get(p, _unnamed(p)) for p in params] for params in saved.params]
+        saved.by_identity = True
     return saved
+
+
+def _unnamed(parameter: Value) -> str:
+    """What stands for the name of a parameter that no module of the file has."""
+    return f"(tensor {parameter.index})" if isinstance(parameter, TensorRef | Ref) else repr(parameter)
 
 
 @dataclass(slots=True)

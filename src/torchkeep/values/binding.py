@@ -202,8 +202,8 @@ def _bind_optimizer(
     path: str,
     same_bytes: SameBytes,
 ) -> None:
-    names_of_rows, names_of_targets = _names(found)
-    saved = saved_optimizer(document, value, names_of_rows)
+    names_of_saved, names_of_targets = _names(found)
+    saved = saved_optimizer(document, value, names_of_saved)
     if saved is None:
         raise BindError(f"{path}: {label!r} is no optimizer and no optimizer's state_dict. The target was not changed.")
     made = match_optimizer(document, saved, optimizer, names_of_targets, same_bytes)
@@ -219,18 +219,19 @@ def _bind_optimizer(
         found.problems.append(("nothing", place, "no state of the file belongs to a parameter of the target"))
 
 
-def _names(found: Binding) -> tuple[dict[int, str] | None, dict[int, str] | None]:
-    """Names of the modules' tensors: by row of the file, and by `id` in the target."""
+def _names(found: Binding) -> tuple[dict[Value, str] | None, dict[int, str] | None]:
+    """Names of the modules' tensors: by tensor of the file, and by `id` in the target."""
     if not found.modules:
         return None, None
-    rows: dict[int, str] = {}
+    rows: dict[Value, str] = {}
     targets: dict[int, str] = {}
     for label, made in found.modules.items():
         prefix = f"{label}." if len(found.modules) > 1 else ""
         tensors = tensors_of(made.module)
         for name, tensor in tensors.items():
             targets.setdefault(id(tensor), prefix + name)
-        for name, row in (*made.rows.items(), *made.given.items()):
+        filled = [(name, made.given[name]) for name in (*made.rows, *made.others)]
+        for name, row in (*filled, *made.given.items()):
             rows.setdefault(row, targets[id(tensors[name])] if name in tensors else prefix + name)
     return rows, targets
 

@@ -20,9 +20,23 @@ from typing import Any
 
 import torch
 
-from ..document import MAX_COLLISIONS, Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, children
+from ..document import (
+    MAX_COLLISIONS,
+    ROLES,
+    TENSOR_KINDS,
+    Document,
+    Finding,
+    Map,
+    Opaque,
+    Ref,
+    Seq,
+    TensorRef,
+    Typed,
+    Value,
+    children,
+)
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text
-from . import arrays, averaging, data_table, library, sources
+from . import arrays, averaging, data_table, library, sources, tensor_kinds
 from .audit import Audit, owner_of
 from .pack import buffer_of
 from .parametrized import restore
@@ -229,12 +243,8 @@ class _Builder:
             return known.decode(fields["state"])
         if node.kind == "method":
             return self._method(node, fields["self"], fields["name"])
-        if node.kind == "namedtuple":
-            return self._namedtuple(node, fields)
-        if node.kind == "enum":
-            return self._enum(node, fields["members"])
-        if node.kind == "torch.Generator":
-            return self._generator(fields)
+        if (own := _MADE_HERE.get(node.kind)) is not None:
+            return own(self, node, fields)
         if node.kind == "numpy.ndarray":
             return arrays.make_array(fields, self.checked)
         if node.kind in library.MAKE:
@@ -255,7 +265,7 @@ class _Builder:
             )
         return tuple.__new__(cls, items)
 
-    def _generator(self, fields: dict[str, Any]) -> Any:
+    def _generator(self, node: Typed, fields: dict[str, Any]) -> Any:
         """A generator in the state that it was in; a Record where this machine does not have its device."""
         device, state = fields["device"], fields["state"]
         try:
@@ -274,8 +284,17 @@ class _Builder:
             raise FormatError(f"no state of a generator on {device}: {error}", clause="K-5") from error
         return generator
 
-    def _enum(self, node: Typed, names: tuple[str, ...]) -> Any:
+    def _tensor(self, node: Typed, fields: dict[str, Any]) -> Any:
+        """A tensor that is a node. Of a subclass that did not open: a Record, or the plain tensor that it views."""
+        if node.kind not in ROLES:
+            return tensor_kinds.make(node.kind, fields)
+        if (cls := self.audit.of(node)) is not None:
+            return tensor_kinds.make_of(cls, node.kind, fields)
+        return tensor_kinds.plain(fields) if node.kind == "tensor_subclass" else Record(node.text("class"), fields)
+
+    def _enum(self, node: Typed, fields: dict[str, Any]) -> Any:
         """A member that is there already. A flag of several may be new: its class makes it only if it was named."""
+        names: tuple[str, ...] = fields["members"]
         if len(set(names)) != len(names):
             raise FormatError(f"an enum whose members {brief(names)} are there twice", clause="K-5")
         cls = self.audit.of(node)
@@ -335,6 +354,9 @@ class _Builder:
             modules=dict(fields.get("modules", {})),
             non_persistent=set(fields.get("non_persistent", ())),
         )
+        for owned in (state.parameters, state.buffers):  # a tensor whose class did not open is none
+            for name in [name for name, held in owned.items() if is_a(held, Record)]:
+                state.attributes[name] = owned.pop(name)
         if is_a(shell, Skeleton):
             state.attributes["(class)"] = node.fields["class"]
         else:
@@ -463,6 +485,13 @@ def _require_complete(cls: type, name: str, state: ModuleState) -> None:
         )
 
 
+_MADE_HERE: dict[str, Callable[[_Builder, Typed, dict[str, Any]], Any]] = {
+    "namedtuple": _Builder._namedtuple,
+    "enum": _Builder._enum,
+    "torch.Generator": _Builder._generator,
+    **dict.fromkeys(TENSOR_KINDS, _Builder._tensor),
+}
+
 _FILL: dict[str, Callable[[_Builder, Typed, Any, dict[str, Any]], None]] = {
     "OrderedDict": _Builder._fill_ordered_dict,
     "object": _Builder._fill_object,
@@ -481,7 +510,7 @@ class _Counting(torch.optim.lr_scheduler.LRScheduler):
 def _count_steps(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
     """Where a scheduler counts its steps, its optimizer's `step` is wrapped, and torch warns of one that is not."""
     state = namespace_of(scheduler)
-    optimizer = state.get("optimizer")
+    optimizer: Any = state.get("optimizer")
     if "_step_count" in state and is_a(optimizer, torch.optim.Optimizer):
         _Counting(optimizer)
 

@@ -195,7 +195,7 @@ class _Walk:
             if key in self._nodes or key in self._tensors or is_inline(obj):
                 continue
             self._here = (parent, step)
-            if isinstance(obj, torch.Tensor):
+            if isinstance(obj, torch.Tensor) and is_plain(obj):
                 self._tensors[key] = len(self._found)
                 if attributes := self._visit_tensor(obj, parent, step):
                     stack.append((attributes, parent, step))
@@ -229,18 +229,16 @@ class _Walk:
             return codec_of(obj)(obj, self)
         except UnsaveableError as error:
             keyed = any(one is _KEY or isinstance(one, Element) for one in self._steps(parent, step))
-            if error.subject is not obj or isinstance(obj, torch.nn.Module) or parent < 0 or keyed or not self.leave:
+            weights = isinstance(obj, torch.nn.Module | torch.Tensor)
+            if error.subject is not obj or weights or parent < 0 or keyed or not self.leave:
                 raise
             return _left(self.refuse(obj, error), self)
 
     def _visit_tensor(self, tensor: torch.Tensor, parent: int, step: Step | Item) -> dict[str, Any] | None:
-        if reason := refuse_tensor(tensor):
-            raise self.unsaveable(tensor, reason)
         row = len(self._found)
         self._found.append((tensor, parent, step))
         attributes = vars(tensor)
-        if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
-            self.note("hooks", "warning", "gradient hooks of a tensor are not saved.")
+        self.look_at_hooks(tensor)
         if not attributes:
             return None
         named = Hidden(attributes)
@@ -276,6 +274,11 @@ class _Walk:
     def note(self, code: str, severity: Any, message: str, hint: str = "") -> None:
         """Record a finding at the object being visited."""
         self.findings.append(Finding(code, severity, printable(self._text(*self._here)), message, hint))
+
+    def look_at_hooks(self, tensor: torch.Tensor) -> None:
+        """Record what a tensor loses."""
+        if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
+            self.note("hooks", "warning", "gradient hooks of a tensor are not saved.")
 
     def unsaveable(self, obj: Any, reason: str, step: Step = FIELD, *, way_out: str = "") -> UnsaveableError:
         """The error that says where `obj` is, what it is, and what can be done."""
@@ -392,17 +395,12 @@ def is_inline(obj: Any) -> bool:
     return cls in _SCALARS and not (cls is int and obj.bit_length() > _INT_NBITS)
 
 
-def refuse_tensor(tensor: torch.Tensor) -> str | None:
-    """Why a tensor cannot be saved, or None."""
-    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
-        return "is not initialized" if torch.nn.parameter.is_lazy(tensor) else "is of a tensor subclass"
-    if tensor.layout != torch.strided or tensor.is_nested:
-        return f"has layout {tensor.layout}, and only strided tensors can be saved"
-    if tensor.is_quantized:
-        return "is quantized, and quantized tensors cannot be saved"
-    if tensor.device.type == "meta":
-        return "is on the meta device and has no values"
-    return None
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is strided memory and nothing else: a row of the tensor table."""
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or torch.nn.parameter.is_lazy(tensor):
+        return False
+    strided = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+    return strided and tensor.device.type != "meta"
 
 
 _CALLABLES = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
@@ -416,7 +414,7 @@ def describe(obj: Any) -> str:
             return f"a {cls.__name__} of shape {tuple(obj.shape)}"
         except (RuntimeError, ValueError):  # nested, or not initialized yet
             return f"a {cls.__name__}"
-    if isinstance(obj, _CALLABLES):
+    if isinstance(obj, _CALLABLES) and hasattr(obj, "__qualname__"):  # a method of a partial has no name
         return f"{'the class' if isinstance(obj, type) else 'the function'} {obj.__module__}.{obj.__qualname__}"
     return f"an object of {cls.__module__}.{cls.__qualname__}"
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..document import DATA_KINDS, Document, Finding, Opaque, Typed, Value
+from ..document import DATA_KINDS, Document, Finding, Opaque, TensorRef, Typed, Value
 from ..errors import BindError, PartialLoadError, TorchkeepError, TrustError
 from .audit import audit
 from .bind import Match, extra_states_of, memory_of, tensors_of
@@ -20,6 +20,7 @@ from .transfer import (
     Direct,
     assign,
     copy_batch,
+    copy_whole,
     intervenes,
     load_by_its_own,
     note_written,
@@ -42,8 +43,10 @@ class Reader(Protocol):
 
 def stored_of(document: Document, binding: Binding) -> list[int]:
     """Every stored tensor that a binding will read, once each."""
-    rows = [row for found in binding.modules.values() for row in found.given.values()]
-    beside = [value for found in binding.modules.values() for value in found.extra.values()]
+    rows: list[int] = []
+    beside: list[Value] = [
+        value for found in binding.modules.values() for value in (*found.given.values(), *found.extra.values())
+    ]
     for optimizer in binding.optimizers.values():
         beside += optimizer.state.values()
         beside += [value for taken in optimizer.groups if taken for value in taken.values()]
@@ -119,19 +122,30 @@ class _Fill:
 
     def module(self, label: str, found: Match, binding: Binding) -> Callable[[], None]:
         if intervenes(found.module):
-            state: dict[str, Any] = dict(self._made(found.given))
+            rows = {name: value.index for name, value in found.given.items() if isinstance(value, TensorRef)}
+            state: dict[str, Any] = dict(self._made(rows))
+            others = (name for name in found.given if name not in rows)
+            state |= {name: self._built(found.given[name]).detach() for name in others}
             state |= {name: self._built(value) for name, value in found.extra.items()}
             return lambda: self._by_its_own(found, state)
+        built = {name: self._built(value).detach() for name, value in found.others.items()}
         if self.replace:
-            made = self._made(found.rows)
-            rows = {found.rows[name]: tensor for name, tensor in made.items()}
+            made = self._made(found.rows) | built
 
             def put() -> None:
-                self.overwritten.extend(binding.label(label, name) for name in found.rows)
-                assign(found, rows)
+                self.overwritten.extend(binding.label(label, name) for name in made)
+                assign(found, made)
 
             return put
-        return lambda: self._in_place(label, found, binding)
+
+        def write() -> None:
+            self._in_place(label, found, binding)
+            targets = tensors_of(found.module)
+            for name, tensor in built.items():
+                self.overwritten.append(binding.label(label, name))
+                copy_whole(targets[name], tensor)
+
+        return write
 
     def _made(self, rows: dict[str, int]) -> dict[str, torch.Tensor]:
         """Tensors of their own for names of the file."""

@@ -12,7 +12,19 @@ from typing import Any, Literal
 
 import torch
 
-from ..document import CARRYING_KINDS, Document, Finding, Ref, Seq, TensorRef, Typed, Value, is_optimizer, items_of
+from ..document import (
+    CARRYING_KINDS,
+    EXACT_KINDS,
+    Document,
+    Finding,
+    Ref,
+    Seq,
+    TensorRef,
+    Typed,
+    Value,
+    is_optimizer,
+    items_of,
+)
 from .state import is_a, namespace_of
 
 
@@ -107,6 +119,17 @@ def host_rows(document: Document, positions: Iterable[int]) -> frozenset[int]:
     nodes = (document.nodes[position] for position in positions)
     carrying = (node for node in nodes if isinstance(node, Typed) and node.kind in CARRYING_KINDS)
     return frozenset(v.index for node in carrying for v in node.fields.values() if isinstance(v, TensorRef))
+
+
+def exact_rows(document: Document, positions: Iterable[int]) -> frozenset[int]:
+    """Tensors inside of quantized ones and of tensor subclasses: a cast would make other numbers of them."""
+    nodes = (document.nodes[position] for position in positions)
+    inner: set[int] = set()
+    for node in nodes:
+        if isinstance(node, Typed) and node.kind in EXACT_KINDS:
+            held = (*node.fields.values(), *document.entries(node.fields.get("tensors")).values())
+            inner.update(value.index for value in held if isinstance(value, TensorRef))
+    return frozenset(inner)
 
 
 def set_mode(modules: Iterable[torch.nn.Module], mode: Literal["eval", "train", "saved"]) -> None:

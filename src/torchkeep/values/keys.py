@@ -22,7 +22,7 @@ _WAY_OUT = "Use strings, numbers, or tuples of these as keys."
 
 _TYPES = frozenset({
     type(None), bool, int, float, complex, str, bytes,
-    torch.Size, torch.dtype, torch.device, torch.memory_format, torch.layout, torch.Tensor, torch.nn.Parameter,
+    torch.Size, torch.dtype, torch.device, torch.memory_format, torch.layout,
     range, uuid.UUID, decimal.Decimal, fractions.Fraction,
     datetime.date, datetime.time, datetime.datetime, datetime.timedelta, datetime.timezone,
     pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath,
@@ -52,6 +52,8 @@ def _require(key: Any, context: Context) -> None:
         weight += 1 + len(names) if names else 0  # a file names them beside the items
         if type(current) in (tuple, frozenset) or names:
             pending.extend(current)
+        elif isinstance(current, torch.Tensor):  # by identity, of whatever sort
+            continue
         elif type(current) not in _TYPES and not isinstance(current, enum.Enum) and not _is_numpy(type(current)):
             raise context.unsaveable(current, "cannot be a dict key or a set element in a file", way_out=_WAY_OUT)
 

@@ -31,6 +31,9 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
     name_of_class = _class(module, cls, context)
     state = _state(module, cls, context)
     attributes = {name: value for name, value in state.items() if name not in MODULE_INTERNALS}
+    if callable(attributes.get("extra_repr")):
+        del attributes["extra_repr"]  # torchao sets one on each layer that it changes
+        context.note("extra-repr", "note", "has an extra_repr of its own, which only changes how it is shown.")
     for name, value in attributes.items():
         if callable(value) and hides(cls, name):
             reason = f"hides the method {name!r} of {class_name(cls)}: the file would hold code, not data"

@@ -103,17 +103,25 @@ def copy_batch(batch: list[Staged], memory: Memory) -> Iterator[str]:
             staged.target.copy_(made[staged.row])
 
 
-def assign(found: Match, made: dict[int, torch.Tensor]) -> None:
-    """Put tensors in the place of the target's own, under every name that a replaced one had.
+def copy_whole(target: torch.Tensor, tensor: torch.Tensor) -> None:
+    """Copy a sparse or quantized tensor over one of its layout and dtype: with its indices, scale and zero point."""
+    with torch.inference_mode(target.is_inference()), torch.no_grad():
+        if target.layout not in (torch.strided, torch.sparse_coo):
+            target.resize_as_sparse_(tensor)
+        target.copy_(tensor)
+
+
+def assign(found: Match, made: dict[str, torch.Tensor]) -> None:
+    """Put tensors in the place of the target's own, by name, and under every other name that a replaced one had.
 
     As with torch's ``assign=True``, the file's dtype stays, and the target's `requires_grad`.
     """
     targets = tensors_of(found.module)
     new: dict[int, torch.Tensor] = {}
-    for name, row in found.rows.items():
+    for name, given in made.items():
         target = targets[name]
         if id(target) not in new:
-            tensor = made[row].detach()
+            tensor = given.detach()
             if isinstance(target, torch.nn.Parameter):
                 tensor = torch.nn.Parameter(tensor, requires_grad=target.requires_grad)
             new[id(target)] = tensor

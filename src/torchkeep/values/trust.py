@@ -144,6 +144,8 @@ class Resolver:
         if found is None:
             state = "has no such name now" if module is not None else "is not imported"
             return Closed(name, role, f"{module_name} {state}", "moved")
+        if role in ("tensor_subclass", "wrapper_tensor"):
+            return Closed(name, role, "is a tensor subclass, which opens only when the caller names it", "moved")
         if role != "module" and role not in HELD_KINDS:
             return Closed(name, role, f"a {role} opens only when the caller names it")
         if not isinstance(found, type) or class_name(found) != name:
@@ -187,8 +189,8 @@ class Resolver:
                 return Closed(name, role, f"was given {class_name(obj)}, which is no namedtuple")
             if role == "custom" and ((known := registry.registration(obj)) is None or known.decode is None):
                 return self._unregistered(name)
-            if role == "function":
-                return Closed(name, role, "is a class where a function was saved")
+            if reason := _why_another_role(obj, role):
+                return Closed(name, role, reason)
         elif role != "function" or not isinstance(obj, FunctionType | BuiltinFunctionType):
             return Closed(name, role, f"is a {type(obj).__name__} where a {role} was saved")
         return opened
@@ -206,6 +208,19 @@ _FORBIDDEN: dict[Role, frozenset[str]] = {
 A `__getattribute__` runs when torch looks at a module and Python at a key. Nobody looks at a plain object before
 the program does.
 """
+
+
+def _why_another_role(cls: type, role: Role) -> str | None:
+    """Why a class cannot be what a function, or a tensor of a subclass, was saved for; None where it can."""
+    if role == "function":
+        return "is a class where a function was saved"
+    if role not in ("tensor_subclass", "wrapper_tensor"):
+        return None
+    if not issubclass(cls, torch.Tensor):
+        return f"was given {class_name(cls)}, which is no torch.Tensor"
+    if role == "wrapper_tensor" and not hasattr(cls, "__tensor_unflatten__"):
+        return f"was given {class_name(cls)}, which has no __tensor_unflatten__"
+    return None
 
 
 def last_name(name: str) -> str:
