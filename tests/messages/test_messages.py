@@ -333,10 +333,6 @@ UNSAVEABLE: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: [torch.ones(1).as_subclass(torch.masked.MaskedTensor)],
         r"^obj\[0\] .* subclass of torch's own\. .* Convert it first",
     ),
-    "sparse subclass": (
-        lambda: [torch.eye(2).to_sparse().as_subclass(Subclass)],
-        r"without __tensor_flatten__, and not",
-    ),
     "__reduce__": (lambda: net(c=Reduces()), r"^model\.c .* has its own __reduce__"),
     "subclass of dict": (lambda: net(c=Subdict()), r"^model\.c .* not made of a __dict__ and slots alone"),
     "__getstate__": (lambda: net(c=OddState()), r"^model\.c .* a __getstate__ that gives a tuple"),

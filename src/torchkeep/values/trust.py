@@ -144,10 +144,10 @@ class Resolver:
         if found is None:
             state = "has no such name now" if module is not None else "is not imported"
             return Closed(name, role, f"{module_name} {state}", "moved")
-        if role in ("tensor_subclass", "wrapper_tensor"):
-            return Closed(name, role, "is a tensor subclass, which opens only when the caller names it", "moved")
         if role != "module" and role not in HELD_KINDS:
-            return Closed(name, role, f"a {role} opens only when the caller names it")
+            subclass = role in ("tensor_subclass", "wrapper_tensor")
+            what = "is a tensor subclass, which" if subclass else f"a {role}"
+            return Closed(name, role, f"{what} opens only when the caller names it", "moved" if subclass else "classes")
         if not isinstance(found, type) or class_name(found) != name:
             return Closed(name, role, f"{module_name} defines no class of that name")
         if role == "module" and issubclass(found, torch.nn.Module):
