@@ -177,6 +177,12 @@ def _uses(obj: Any) -> list[Callable[[], Any]]:
     import numpy as np
     import torch
 
+    if type(obj) in (torch.Tensor, torch.nn.Parameter) and obj.device.type == "cpu":
+        small = obj.is_nested or obj.numel() < 1_000_000
+        wide: list[Callable[[], Any]] = [obj.clone, lambda: obj + obj, obj.__repr__, lambda: obj.eq(obj)]
+        full = [obj.to_dense, obj.coalesce, obj.dequantize, obj.unbind, obj.contiguous, obj.sum, obj.t]
+        full += [lambda: obj @ torch.ones(obj.shape[-1], 2), lambda: obj[0], lambda: obj.to(torch.float64)]
+        return wide + full * small
     if isinstance(obj, torch.Generator):
         return [lambda: torch.rand(2000, generator=obj), lambda: torch.randn(100, generator=obj), obj.get_state]
     if isinstance(obj, np.ndarray) and obj.size < 1_000_000:
@@ -245,7 +251,12 @@ def _warm_up_values(path: Path, kinds: Any) -> None:
 
     zone = datetime.timezone(datetime.timedelta(hours=1), "x")
     texts = ("|b1", "<f4", "<c8", "<U2", "|S2", "<M8[s]", "<m8[D]", ">i4")
+    parts = [torch.ones(1, 2), torch.ones(2, 2)]
     values = [
+        torch.eye(2).to_sparse(), torch.eye(2).to_sparse_csr(), torch.ones(2, device="meta"),
+        torch.nn.Parameter(torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.quint8), requires_grad=False),
+        torch.quantize_per_channel(torch.ones(2, 2), torch.ones(2), torch.zeros(2), 0, torch.quint4x2),
+        torch.nested.nested_tensor(parts), torch.nested.nested_tensor(parts, layout=torch.jagged),
         *(np.ones(3).astype(text) for text in texts),
         *(np.ones(1).astype(text)[0] for text in texts),
         *map(np.dtype, texts),

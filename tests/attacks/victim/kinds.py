@@ -6,6 +6,8 @@ import enum
 from collections import namedtuple
 from typing import Any, NamedTuple
 
+import torch
+
 from .alarm import ring
 from .nets import Acting
 
@@ -293,6 +295,29 @@ class PropertyFields(tuple):
     def _fields(self) -> Any:
         ring("PropertyFields._fields")
         return ("x", "y")
+
+
+class RingingTensor(torch.Tensor):
+    @staticmethod
+    def __new__(cls, *args: Any) -> Any:
+        ring("RingingTensor.__new__")
+        return torch.Tensor._make_subclass(cls, torch.zeros(2))
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        ring(f"RingingTensor.__torch_function__ {function}")
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+class RingingWrapper(RingingTensor):
+    def __tensor_flatten__(self) -> Any:
+        ring("RingingWrapper.__tensor_flatten__")
+        return [], None
+
+    @classmethod
+    def __tensor_unflatten__(cls, inner: Any, context: Any, size: Any, stride: Any) -> Any:
+        ring("RingingWrapper.__tensor_unflatten__")
+        return cls()
 
 
 class Slots:
