@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -336,19 +336,19 @@ def _label(document: Document, key: Value) -> str:
     return brief(key)
 
 
-def _named(document: Document, value: Value) -> list[Row]:
-    return [
-        (printable(str(name)), f".{printable(str(name))}", child) for name, child in document.entries(value).items()
-    ]
+def _named(document: Document, value: Value) -> Iterator[Row]:
+    """Rows one at a time: most of a long list is never shown."""
+    for name, child in document.named_pairs(value):
+        shown = printable(name)
+        yield shown, f".{shown}", child
 
 
 def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, Inner]:
     fields = node.fields
     if node.kind == "module":
-        inner = [row for name in ("parameters", "buffers", "modules") for row in _named(document, fields.get(name))]
-        attributes = _named(document, fields.get("attributes"))
+        attributes = list(_named(document, fields.get("attributes")))
         plain = [row for row in attributes if not isinstance(row[2], Ref | TensorRef)]
-        inner += [row for row in attributes if isinstance(row[2], Ref | TensorRef) and not _is_small(document, row[2])]
+        large = [row for row in attributes if isinstance(row[2], Ref | TensorRef) and not _is_small(document, row[2])]
         told = ", ".join(f"{label}={_leaf(document, child)}" for label, _, child in plain)
         small = ", ".join(
             f"{label}={_brief(document, child)}"
@@ -359,18 +359,16 @@ def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, In
         if len(arguments) > 2 * _TEXT_LENGTH:
             arguments = arguments[: 2 * _TEXT_LENGTH - 3] + "..."
         mode = "" if fields["training"] else " (eval)"
-        return f"{printable(str(fields['class']))}({arguments}){mode}", inner
+        owned = (_named(document, fields.get(name)) for name in ("parameters", "buffers", "modules"))
+        return f"{printable(str(fields['class']))}({arguments}){mode}", chain(*owned, large)
     if node.kind == "object":
         return f"{printable(str(fields['class']))} object", _named(document, fields["attributes"])
     if node.kind == "optimizer":
-        inner = [
-            ("state", ".state", fields["state"]),
-            ("param_groups", ".param_groups", fields["param_groups"]),
-        ]
-        return f"{printable(str(fields['class']))} optimizer", inner
+        parts = [(name, f".{name}", fields[name]) for name in ("state", "param_groups")]
+        return f"{printable(str(fields['class']))} optimizer", parts
     if node.kind in TENSOR_KINDS:
-        attributes = _named(document, fields["attributes"]) if "attributes" in fields else []
-        return _tensor_text(document, node), [*_named(document, fields.get("tensors")), *attributes]
+        inner = (_named(document, fields.get(name)) for name in ("tensors", "attributes"))
+        return _tensor_text(document, node), chain(*inner)
     if node.kind in ("Namespace", "SimpleNamespace"):
         return node.kind, _named(document, fields["attributes"])
     if node.kind in CONTAINER_KINDS or node.kind == "namedtuple":
