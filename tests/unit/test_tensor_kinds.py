@@ -328,6 +328,30 @@ def test_a_wrapper_comes_back_through_its_own_functions(saved: Callable[[Any], P
     assert "Scaled 2x3" in torchkeep.inspect(path).text()
 
 
+class Labelled(nn.Parameter):
+    """A parameter of a class of its own, as libraries have them for sharding."""
+
+
+def test_a_subclass_of_parameter(saved: Callable[[Any], Path]) -> None:
+    layer = nn.Linear(2, 2)
+    layer.weight = torch.ones(2, 2).as_subclass(Labelled).requires_grad_()  # type: ignore[assignment]
+    vars(layer.weight)["label"] = "rows"
+    loaded = torchkeep.load(saved(layer), classes=[Labelled])
+    assert type(loaded.weight) is Labelled
+    assert loaded.weight.label == "rows"
+    assert [name for name, _ in loaded.named_parameters()] == ["weight", "bias"]
+    loaded(torch.ones(2)).sum().backward()
+    assert torch.equal(loaded.weight.grad, torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("result", [None, (["data_"],), ([1], None), (["nothing"], None)])
+def test_a_wrapper_that_comes_apart_wrongly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: Any) -> None:
+    monkeypatch.setattr(Scaled, "__tensor_flatten__", lambda self: result)
+    with pytest.raises(torchkeep.UnsaveableError, match=r"obj\[0\] .* has a __tensor_flatten__ that"):
+        torchkeep.save([_scaled()], tmp_path / "x.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 class Broken(Scaled):
     """Whose way back does not lead back."""
 

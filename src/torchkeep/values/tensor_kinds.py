@@ -137,10 +137,11 @@ def _of_subclass(tensor: torch.Tensor, context: Context) -> Parts:
     if not hasattr(cls, "__tensor_unflatten__"):
         raise context.unsaveable(tensor, "has a __tensor_flatten__ and no __tensor_unflatten__")
     context.look_at_hooks(tensor)
-    names, held = context.ask(tensor, flatten, tensor)
-    if not all(type(name) is str for name in names):
-        raise context.unsaveable(tensor, "has a __tensor_flatten__ whose first result is no list of names")
-    inner = {name: getattr(tensor, name) for name in names}
+    found = context.ask(tensor, flatten, tensor)
+    if type(found) is not tuple or len(found) != 2 or not all(type(name) is str for name in found[0]):
+        raise context.unsaveable(tensor, "has a __tensor_flatten__ that does not give names and a context")
+    names, held = found
+    inner = {name: getattr(tensor, name, None) for name in names}
     if bad := [name for name, each in inner.items() if not isinstance(each, torch.Tensor)]:
         raise context.unsaveable(tensor, f"has a __tensor_flatten__ that names {bad[0]!r}, which is no tensor")
     fields = {
@@ -163,7 +164,8 @@ def _own(held: Any) -> Any:
 
 
 def _as_base(tensor: torch.Tensor, context: Context) -> Parts:
-    base = torch.Tensor.as_subclass(tensor.detach(), torch.Tensor)
+    with torch._C.DisableTorchFunctionSubclass():  # what the class makes of its functions is no part of it
+        base = tensor.detach().as_subclass(torch.Tensor)
     if not is_plain(base):
         raise context.unsaveable(tensor, "is of a tensor subclass without __tensor_flatten__, and not strided")
     context.look_at_hooks(tensor)
