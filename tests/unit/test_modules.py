@@ -636,6 +636,31 @@ def test_getstate_and_setstate(keep: Keep) -> None:
     assert keep({"a": model}, classes=Stateful)["a"].cache == "made again"
 
 
+class Causal(nn.Conv1d):
+    """torch's convolutions, attention and recurrent layers have a `__setstate__`, and so have their subclasses."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(x, (self.kernel_size[0] - 1, 0)))
+
+
+class Peepholes(nn.LSTM): ...
+
+
+class Heads(nn.MultiheadAttention): ...
+
+
+class Average(nn.AvgPool3d): ...
+
+
+@pytest.mark.parametrize(
+    "model", [Causal(2, 2, 3), Peepholes(2, 2), Heads(2, 1), Average(2)], ids=lambda model: type(model).__name__
+)
+def test_a_setstate_of_torch_runs_for_a_class_that_nobody_named(model: nn.Module, keep: Keep) -> None:
+    loaded = keep(model)
+    assert type(loaded) is type(model)
+    assert repr(loaded) == repr(model)
+
+
 # --- hooks ------------------------------------------------------------------------------------------
 
 REGISTER = [

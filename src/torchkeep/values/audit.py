@@ -241,7 +241,7 @@ def _why_closed(opened: Opened, method: str) -> str | None:
 def _own_setstate(opened: Opened) -> str | None:
     """Why a `__setstate__` may not run."""
     owner = owner_of(opened.obj, "__setstate__")
-    if opened.how != "imported" or owner is None or torch_table.name_of(owner) is not None:
+    if opened.how != "imported" or owner is None or torch_table.is_base(owner):
         return None
     return f"has its own __setstate__ ({class_name(owner)}), which runs only for a class that you name"
 

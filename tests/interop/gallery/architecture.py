@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 Build = Callable[[], torch.nn.Module]
+Rehook = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Architecture:
         kwargs: makes the keyword arguments of a call.
         imports: modules that a program imports before it loads the file, as one that uses the model has.
         trust: what `torchkeep.load` is told instead, in a program that has imported nothing.
-        hooks: whether its package sets hooks, which no file holds: loading then asks for ``allow={"hooks"}``.
+        rehook: for a model on which its package sets hooks, which no file holds: sets them again. Loading it asks for
+            ``allow={"hooks"}``.
     """
 
     build: Build
@@ -29,7 +31,7 @@ class Architecture:
     kwargs: Callable[[], dict[str, Any]] = dict
     imports: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
-    hooks: bool = False
+    rehook: Rehook | None = None
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Table:
         kwargs: Mapping[str, Any] | None = None,
         imports: tuple[str, ...] | None = None,
         trust: tuple[str, ...] | None = None,
-        hooks: bool = False,
+        rehook: Rehook | None = None,
     ) -> Build:
         """Add a row under the function's own name. An input that is a function is made when it is needed."""
         named = dict(kwargs or {})
@@ -60,7 +62,7 @@ class Table:
             lambda: {key: _made(value) for key, value in named.items()},
             self.imports if imports is None else imports,
             self.trust if trust is None else trust,
-            hooks,
+            rehook,
         )
         return build
 

@@ -44,11 +44,11 @@ class Block(nn.Module):
         self.ln_1, self.ln_2 = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
         self.attn = CausalAttention(config)
         self.mlp = nn.ModuleDict(
-            dict(
-                fc=nn.Linear(config.width, 4 * config.width),
-                act=nn.GELU(),
-                proj=nn.Linear(4 * config.width, config.width),
-            )
+            {
+                "fc": nn.Linear(config.width, 4 * config.width),
+                "act": nn.GELU(),
+                "proj": nn.Linear(4 * config.width, config.width),
+            }
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -63,12 +63,12 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.transformer = nn.ModuleDict(
-            dict(
-                wte=nn.Embedding(config.vocabulary, config.width),
-                wpe=nn.Embedding(config.context, config.width),
-                drop=nn.Dropout(config.dropout),
-                h=nn.ModuleList(Block(config) for _ in range(config.depth)),
-            )
+            {
+                "wte": nn.Embedding(config.vocabulary, config.width),
+                "wpe": nn.Embedding(config.context, config.width),
+                "drop": nn.Dropout(config.dropout),
+                "h": nn.ModuleList(Block(config) for _ in range(config.depth)),
+            }
         )
         self.lm_head = nn.Linear(config.width, config.vocabulary, bias=False)
         self.transformer.wte.weight = self.lm_head.weight

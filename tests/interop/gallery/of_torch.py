@@ -171,12 +171,12 @@ def transformer_decoder() -> nn.Module:
 
 @of(ints(3, 4, below=10))
 def embedding() -> nn.Module:
-    return nn.Sequential(nn.Embedding(10, 6, padding_idx=0, max_norm=1.0), nn.Linear(6, 3))
+    return nn.Sequential(nn.Embedding(10, 6, padding_idx=0, max_norm=1.0, scale_grad_by_freq=True), nn.Linear(6, 3))
 
 
 @of(ints(3, 4, below=10))
 def embedding_sparse() -> nn.Module:
-    return nn.Embedding(10, 6, sparse=True, scale_grad_by_freq=True)
+    return nn.Embedding(10, 6, sparse=True)
 
 
 @of(ints(9, below=10), lambda: torch.tensor([0, 2, 2, 7]))
