@@ -886,6 +886,10 @@ def _flag_field(document: Document, value: Any) -> bool:
     return isinstance(value, bool)
 
 
+def _true_field(document: Document, value: Any) -> bool:
+    return value is True
+
+
 def _any_field(document: Document, value: Any) -> bool:
     return True
 
@@ -1001,6 +1005,7 @@ KINDS: dict[str, dict[str, Field]] = {
         "attributes?": NAMES,
         "extra_state?": _any_field,
         "hooks?": _texts_field,
+        "direct?": _true_field,
     },
     "custom": {"class": _text_field, "state": _any_field},
     "optimizer": {
@@ -1125,7 +1130,7 @@ NAMED_KINDS = {"torch.dtype", "torch.device", "torch.memory_format", "torch.layo
 
 
 def check_nodes(document: Document) -> None:
-    """The clauses K, M-1, M-2, A, V-2 and V-4, V-3 for inline values, and K-5 and V-5 but for what the bytes say."""
+    """The clauses K, M, A, V-2 and V-4, V-3 for inline values; M-3, K-5 and V-5 but for what the bytes say."""
     weights = _weigh(document)
     hashes = _hash_nodes(document)
     referred = Counter(value for node in document.nodes for value in node.refers())
@@ -1208,6 +1213,8 @@ def _check_module(document: Document, fields: dict[str, Any]) -> None:
         require(few and set(names) <= set(buffers), "M-2", "a non-persistent buffer that is no buffer")
         ordered = all(a < b for a, b in itertools.pairwise(names))
         require(ordered, "M-2", "non-persistent buffers out of order, or twice")
+    package = re.split("[:.]", fields["class"])[0]
+    require("direct" not in fields or package != "torch", "M-4", "a module of torch whose state is direct")
 
 
 def _check_attributes(node: Node) -> None:

@@ -534,6 +534,18 @@ def shared_maps() -> bytes:
 
 
 @accept
+def direct_state() -> bytes:
+    """A module whose class says how to make it anew, and what it held all the same."""
+    module = {"class": "layers:Rearrange", "training": True}
+    nodes = [
+        Typed("module", 1, module | {"attributes": Ref(1), "direct": True}),
+        mapping({"pattern": "b c -> c b", "lengths": Ref(2)}),
+        Map((), ()),
+    ]
+    return native(Ref(0), nodes, classes={"layers:Rearrange": ClassInfo()})
+
+
+@accept
 def shared_tuples() -> bytes:
     """An empty tuple may be in many fields, and a tuple that is no part of an object in many places."""
     module = {"class": "torch.nn:ReLU", "training": True}
@@ -1800,6 +1812,10 @@ def _modules(typed: Callable[..., None], module: dict[str, Any]) -> None:
     both = {"parameters": ["r", 1], "attributes": ["r", 2]}
     typed("M-1-two-parts", "a name that is a parameter and an attribute", "module", module | both,
           ["map", ["w"], [None]], ["map", ["w"], [None]])  # fmt: skip
+    typed("K-3-not-direct", "a module that says that its state is not direct", "module", module | {"direct": False})
+    for label, name in [("torch", "torch:ReLU"), ("below", "torch.nn:ReLU")]:
+        direct = {"class": name, "training": True, "direct": True}
+        typed(f"M-4-{label}", "a module of torch whose state is direct", "module", direct)
     typed("M-2-no-buffers", "a non-persistent buffer and no buffers", "module", module | {"non_persistent": ["r", 1]},
           ["seq", "tuple", ["b"]])  # fmt: skip
     typed("M-2-other", "a non-persistent buffer that is none", "module",

@@ -204,11 +204,6 @@ class OddState:
         return (1, 2)
 
 
-class OddModule(nn.Module):
-    def __getstate__(self) -> Any:
-        return {"a": 1}
-
-
 class Plain:
     def method(self) -> None: ...
 
@@ -336,7 +331,6 @@ UNSAVEABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "__reduce__": (lambda: net(c=Reduces()), r"^model\.c .* has its own __reduce__"),
     "subclass of dict": (lambda: net(c=Subdict()), r"^model\.c .* not made of a __dict__ and slots alone"),
     "__getstate__": (lambda: net(c=OddState()), r"^model\.c .* a __getstate__ that gives a tuple"),
-    "module's __getstate__": (lambda: nn.Sequential(OddModule()), r"^model\[0\] .* not give a module's state"),
     "bound to no module": (lambda: {"m": Plain().method}, r"^obj\['m'\] .* bound to an object that is no module"),
     "partial with attributes": (
         lambda: {"p": (p := functools.partial(free), vars(p).update(a=1))[0]},

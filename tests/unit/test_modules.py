@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -634,6 +635,85 @@ def test_getstate_and_setstate(keep: Keep) -> None:
     with pytest.raises(torchkeep.TrustError, match="__setstate__"):
         keep(model)
     assert keep({"a": model}, classes=Stateful)["a"].cache == "made again"
+
+
+class Recipe(nn.Module):
+    """Its `__getstate__` tells how to make it anew, as that of einops' layers does."""
+
+    def __init__(self, pattern: str) -> None:
+        super().__init__()
+        self.pattern = pattern
+        self.layer = nn.Linear(2, 2)
+        self.steps = [1, (2, pattern)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"pattern": self.pattern}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        raise AssertionError("it made a module that is not the one that was saved")
+
+
+class Locked(Recipe):
+    def __init__(self) -> None:
+        super().__init__("locked")
+        self.lock = threading.Lock()
+
+
+def test_a_getstate_that_gives_no_modules_state_is_passed_by(keep: Keep, tmp_path: Path) -> None:
+    model = Recipe("a b -> b a").eval()
+    loaded = keep(model, mode="saved")  # and its class need not be named: none of its code runs
+    same_tensors(model.layer.weight, loaded.layer.weight)
+    assert (loaded.pattern, loaded.steps, loaded.training) == (model.pattern, model.steps, False)
+    assert keep(model, classes=[Recipe]).steps == model.steps
+    target = Recipe("other")
+    torchkeep.load_into(target, tmp_path / "kept.safetensors")
+    same_tensors(model.layer.weight, target.layer.weight)
+    with pytest.raises(torchkeep.UnsaveableError, match=r"model\.lock cannot be saved"):
+        keep(Locked())
+
+
+class Plainly(nn.Module): ...
+
+
+class Guarded(nn.Module):
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.checked = True
+
+
+def test_a_file_cannot_pass_by_a_setstate(keep: Keep, tmp_path: Path) -> None:
+    keep(Recipe("a"))
+    path = tmp_path / "kept.safetensors"
+    name = f"{Recipe.__module__}:{Recipe.__qualname__}"
+    with pytest.warns(torchkeep.TorchkeepWarning, match="its source changed"):
+        assert torchkeep.load(path, classes={name: Guarded}).checked
+    with pytest.warns(torchkeep.TorchkeepWarning, match="its source changed"):
+        assert type(torchkeep.load(path, classes={name: Plainly})) is Plainly
+
+
+class Causal(nn.Conv1d):
+    """torch's convolutions, attention and recurrent layers have a `__setstate__`, and so have their subclasses."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(x, (self.kernel_size[0] - 1, 0)))
+
+
+class Peepholes(nn.LSTM): ...
+
+
+class Heads(nn.MultiheadAttention): ...
+
+
+class Average(nn.AvgPool3d): ...
+
+
+@pytest.mark.parametrize(
+    "model", [Causal(2, 2, 3), Peepholes(2, 2), Heads(2, 1), Average(2)], ids=lambda model: type(model).__name__
+)
+def test_a_setstate_of_torch_runs_for_a_class_that_nobody_named(model: nn.Module, keep: Keep) -> None:
+    loaded = keep(model)
+    assert type(loaded) is type(model)
+    assert repr(loaded) == repr(model)
 
 
 # --- hooks ------------------------------------------------------------------------------------------

@@ -336,7 +336,7 @@ class _Nodes:
         )
 
     def _check_module(self, node: Typed) -> None:
-        """M-1: names are as torch has them, and no name means two things. M-2: of buffers that do not persist."""
+        """M-1: names are as torch has them, and no name means two things. M-2: of buffers that do not persist. M-4."""
         columns = [self._names(node, field) for field in ("parameters", "buffers", "modules", "attributes")]
         rule = tuple(map(id, columns))
         if rule not in self._passed:
@@ -351,6 +351,8 @@ class _Nodes:
             hidden = self._document.texts(node.fields["non_persistent"])
             if list(hidden) != sorted(set(hidden)) or not set(columns[1]) >= set(hidden):
                 raise FormatError("non-persistent names are not names of buffers, sorted, each once", clause="M-2")
+        if "direct" in node.fields and node.text("class").partition(":")[0].partition(".")[0] == "torch":
+            raise FormatError("the state of a module of torch goes through torch's own methods", clause="M-4")
 
     def _names(self, node: Typed, field: str) -> tuple[str, ...]:
         """The keys of a field that K-3 found to be names; () where the field is absent."""

@@ -26,6 +26,10 @@ def _flag(document: Document, value: Value) -> bool:
     return isinstance(value, bool)
 
 
+def _true(document: Document, value: Value) -> bool:
+    return value is True
+
+
 def _integer(document: Document, value: Value) -> bool:
     return type(value) is int
 
@@ -172,8 +176,11 @@ KINDS: dict[str, Kind] = {
             "attributes": _named(_anything),
             "extra_state": _anything,
             "hooks": _texts,
+            "direct": _true,
         },
-        frozenset({"parameters", "buffers", "non_persistent", "modules", "attributes", "extra_state", "hooks"}),
+        frozenset(
+            {"parameters", "buffers", "non_persistent", "modules", "attributes", "extra_state", "hooks", "direct"}
+        ),
     ),
     "custom": Kind(1, {"class": _text, "state": _anything}),
     "optimizer": Kind(

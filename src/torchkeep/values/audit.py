@@ -223,7 +223,7 @@ def _close_what_runs(
         opened = result.opened.get(key)
         if opened is None:
             continue
-        reason = _why_closed(opened, node.text("name")) if node.kind == "method" else _own_setstate(opened)
+        reason = _why_closed(opened, node.text("name")) if node.kind == "method" else _own_setstate(opened, owner)
         if reason:
             closed[key] = Closed(key[0], "module", reason)
 
@@ -240,10 +240,21 @@ def _why_closed(opened: Opened, method: str) -> str | None:
     )
 
 
-def _own_setstate(opened: Opened) -> str | None:
+def is_direct(node: Typed, cls: type) -> bool:
+    """Whether a module's state is written past its `__setstate__`, since it was taken past its `__getstate__` (M-4).
+
+    A class without a `__getstate__` of its own has it run, whatever the file says.
+    """
+    owner = owner_of(cls, "__getstate__")
+    return "direct" in node.fields and owner is not None and not torch_table.is_base(owner)
+
+
+def _own_setstate(opened: Opened, node: Typed) -> str | None:
     """Why a `__setstate__` may not run."""
     owner = owner_of(opened.obj, "__setstate__")
-    if opened.how != "imported" or owner is None or torch_table.name_of(owner) is not None:
+    if is_direct(node, opened.obj):
+        return None
+    if opened.how != "imported" or owner is None or torch_table.is_base(owner):
         return None
     return f"has its own __setstate__ ({class_name(owner)}), which runs only for a class that you name"
 

@@ -37,7 +37,7 @@ from ..document import (
 )
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text
 from . import arrays, averaging, data_table, library, sources, tensor_kinds
-from .audit import Audit, owner_of
+from .audit import Audit, is_direct, owner_of
 from .pack import buffer_of
 from .parametrized import restore
 from .registry import ModuleState, class_name, registration
@@ -368,7 +368,10 @@ class _Builder:
             "_modules": state.modules,
             "_non_persistent_buffers_set": state.non_persistent,
         }
-        self._set_state(shell, whole | state.attributes)
+        if is_direct(node, type(shell)):
+            set_state(shell, whole | state.attributes)
+        else:
+            self._set_state(shell, whole | state.attributes)
         if not is_a(shell, Skeleton):
             self.modules.append((node, shell))
         if "extra_state" in fields and not is_a(shell, Skeleton):

@@ -29,7 +29,7 @@ _HOOKS = {
 def _module(module: torch.nn.Module, context: Context) -> Parts:
     cls = base_of(module)
     name_of_class = _class(module, cls, context)
-    state = _state(module, cls, context)
+    state, direct = _state(module, cls, context)
     attributes = {name: value for name, value in state.items() if name not in MODULE_INTERNALS}
     if callable(attributes.get("extra_repr")):
         del attributes["extra_repr"]  # torchao sets one on each layer that it changes
@@ -65,18 +65,23 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
             f"a {' and a '.join(hooks)} cannot be saved: hooks are code.",
             'Loading the whole model will ask for allow={"hooks"}; register them again after loading.',
         )
+    if direct:
+        fields["direct"] = True
     return typed("module", fields, steps)
 
 
-def _state(module: torch.nn.Module, cls: type[torch.nn.Module], context: Context) -> dict[str, Any]:
-    """The module's `__dict__` and slots, or what its own `__getstate__` makes of it."""
+def _state(module: torch.nn.Module, cls: type[torch.nn.Module], context: Context) -> tuple[dict[str, Any], bool]:
+    """The module's `__dict__` and slots, or what its own `__getstate__` makes of it; and whether that was passed by.
+
+    It is where it tells how to make the module anew, as einops' layers do, and not what the module holds.
+    """
     own = getattr(cls, "__getstate__", None)
     if own is None or own is getattr(torch.nn.Module, "__getstate__", None):
-        return state_of(module)
+        return state_of(module), False
     state = context.ask(module, own, module)
-    if not isinstance(state, dict) or not state.keys() >= _STATE:
-        raise context.unsaveable(module, "has a __getstate__ that does not give a module's state")
-    return state
+    if isinstance(state, dict) and state.keys() >= _STATE:
+        return state, False
+    return state_of(module), True
 
 
 _STATE = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training"})

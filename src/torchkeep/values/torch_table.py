@@ -306,6 +306,11 @@ def is_torch(name: str) -> bool:
     return name.partition(":")[0].partition(".")[0] in _PACKAGES
 
 
+def is_base(cls: type) -> bool:
+    """Whether a class of the table is this one, or derives from it and thereby does as it does."""
+    return id(cls) in _bases()
+
+
 def code_carriers() -> tuple[type, ...]:
     """The loaded classes whose instances carry code: graphs, scripts, compiled and remote modules.
 
@@ -341,6 +346,13 @@ def _by_identity() -> dict[int, tuple[str, object]]:
         for name, obj in part.items():
             found.setdefault(id(obj), (name, obj))
     return found
+
+
+@functools.cache
+def _bases() -> frozenset[int]:
+    """The table's modules and optimizers, and all that these derive from, by `id`; all are held by the table."""
+    classes = (*_table()["module"].values(), *_table()["optimizer"].values())
+    return frozenset(id(base) for cls in classes for base in cls.__mro__)
 
 
 # A library that replaces `torch.nn.Linear` or `F.linear` with its own is not torch: both checks below
