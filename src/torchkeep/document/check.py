@@ -15,10 +15,12 @@ import msgspec
 
 from ..errors import FormatError, LimitError, VersionError, brief
 from ..limits import LIMITS, Limits
+from .computed import HOOK_KINDS, check_hooks, check_pruning_method, check_uninitialized
 from .dtypes import ITEMSIZE, NUMPY_NAME, numpy_itemsize
 from .geometry import extent, is_contiguous, is_dense, plain_ints, row_major
 from .kinds import (
     DEEP_KINDS,
+    FLOATING,
     KINDS,
     MAX_COLLISIONS,
     MAX_KEY_WEIGHT,
@@ -33,8 +35,6 @@ from .kinds import (
 from .model import Document
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
-
-_FLOATING = frozenset(name for name in ITEMSIZE if name.startswith(("float", "bfloat", "complex")))
 
 
 def check(document: Document, *, limits: Limits = LIMITS) -> None:
@@ -56,6 +56,8 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
         except FormatError as error:
             error.message += f", in node {position} of the document"
             raise
+    if nodes.have_hooks:
+        check_hooks(document, shared.nodes)
     for value in document.tensors.attributes.values():
         attributes = document.node(value)
         if type(value) is Ref and isinstance(attributes, Map) and nodes.is_shared(value.index):
@@ -219,14 +221,14 @@ def _check_bits(table: TensorTable) -> None:
     for row, bits in table.lazy.items():
         if bits not in (1, 2, 3):
             raise FormatError("a lazy bit that is not CONJ or NEG", clause="T-5")
-        if table.dtype(row) not in _FLOATING or (bits & CONJ and not table.dtype(row).startswith("complex")):
+        if table.dtype(row) not in FLOATING or (bits & CONJ and not table.dtype(row).startswith("complex")):
             raise FormatError(f"a lazy view of {table.dtype(row)}", clause="T-5")
     if not set(table.flags) <= {0, 1, PARAMETER, PARAMETER | REQUIRES_GRAD}:
         raise FormatError("flags of a tensor are not 0 to 3", clause="T-6")
-    if _FLOATING.issuperset(table.dtypes) and not table.views:
+    if FLOATING.issuperset(table.dtypes) and not table.views:
         return
     for row, flags in enumerate(table.flags):
-        if flags & REQUIRES_GRAD and table.dtype(row) not in _FLOATING:
+        if flags & REQUIRES_GRAD and table.dtype(row) not in FLOATING:
             raise FormatError(f"{table.dtype(row)} cannot require a gradient", clause="T-6")
 
 
@@ -264,6 +266,11 @@ class _Nodes:
         self._passed: set[object] = set()  # columns of keys, by identity, each with the rule that they passed
         self._key_nodes: KeyNodes | None = None
 
+    @property
+    def have_hooks(self) -> bool:
+        """Whether M-4 and M-5 speak of any node that was checked."""
+        return any(kind in HOOK_KINDS or "lazy" in fields for kind, _, fields in self._rules)
+
     def check(self, node: Node) -> None:
         """Hold one node against the rules of its type."""
         if isinstance(node, Typed):
@@ -293,7 +300,11 @@ class _Nodes:
             self._check_long(node)
         elif node.kind == "numpy.ndarray":
             self._check_array(node)
-        elif "attributes" in node.fields:
+        elif node.kind == "pruning_method":
+            check_pruning_method(self._document, node)
+        elif node.kind == "torch.uninitialized":
+            check_uninitialized(node)
+        if node.kind != "module" and "attributes" in node.fields:
             attributes = self._document.node(node.fields["attributes"])
             assert isinstance(attributes, Map)
             _check_attribute_names(attributes.keys)

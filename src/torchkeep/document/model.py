@@ -125,7 +125,7 @@ class Document(msgspec.Struct):
                     yield name, node.kind
 
 
-Role = Literal["module", "optimizer", "object", "namedtuple", "enum", "custom", "function", "class"]
+Role = Literal["module", "optimizer", "object", "namedtuple", "enum", "pruning_method", "custom", "function", "class"]
 
 ROLES: frozenset[str] = frozenset(get_args(Role))
 """The kinds of node that name a class or function; the kind is what it is wanted for."""

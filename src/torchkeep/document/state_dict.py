@@ -19,10 +19,12 @@ class StateDict(msgspec.Struct):
     Attributes:
         rows: for each name, the row of the tensor table.
         extra: for each name that ends in ``_extra_state``, its value.
+        blank: names of what was not initialized yet, so that it has no row.
     """
 
     rows: dict[str, int] = {}
     extra: dict[str, Value] = {}
+    blank: list[str] = []
 
 
 def items_of(document: Document, value: Value) -> dict[Value, Value] | None:
@@ -47,11 +49,13 @@ def state_dict_of(document: Document, value: Value) -> StateDict | None:
             return None
         if isinstance(item, TensorRef):
             found.rows[key] = item.index
+        elif document.typed(item, "torch.uninitialized"):
+            found.blank.append(key)
         elif key.rpartition(".")[2] == EXTRA_STATE:
             found.extra[key] = item
         else:
             return None
-    return found if found.rows or found.extra else None
+    return found if found.rows or found.extra or found.blank else None
 
 
 _MAX_MODULES = 200_000
@@ -72,12 +76,12 @@ def _of_module(document: Document, root: Typed) -> StateDict:
             raise LimitError(f"a module tree of more than {_MAX_MODULES} names or {_MAX_DEPTH} levels")
         fields = module.fields
         hidden = document.texts(fields.get("non_persistent"))
-        for name, value in document.named_pairs(fields.get("parameters")):
+        persistent = (pair for pair in document.named_pairs(fields.get("buffers")) if pair[0] not in hidden)
+        for name, value in (*document.named_pairs(fields.get("parameters")), *persistent):
             if isinstance(value, TensorRef):
                 found.rows[f"{prefix}{name}"] = value.index
-        for name, value in document.named_pairs(fields.get("buffers")):
-            if isinstance(value, TensorRef) and name not in hidden:
-                found.rows[f"{prefix}{name}"] = value.index
+            elif value is not None:
+                found.blank.append(f"{prefix}{name}")
         if "extra_state" in fields:
             found.extra[f"{prefix}{EXTRA_STATE}"] = fields["extra_state"]
         for name, value in reversed(list(document.named_pairs(fields.get("modules")))):

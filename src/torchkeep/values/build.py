@@ -20,10 +20,25 @@ from typing import Any
 
 import torch
 
-from ..document import MAX_COLLISIONS, Document, Finding, Map, Opaque, Ref, Seq, TensorRef, Typed, Value, children
+from ..document import (
+    HOOK_KINDS,
+    MAX_COLLISIONS,
+    Document,
+    Finding,
+    Map,
+    Opaque,
+    Ref,
+    Seq,
+    TensorRef,
+    Typed,
+    Value,
+    children,
+)
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text
 from . import arrays, averaging, data_table, library, sources
 from .audit import Audit, owner_of
+from .hooked import Hook, put_on
+from .lazy import make_lazy, make_uninitialized
 from .pack import buffer_of
 from .parametrized import restore
 from .registry import ModuleState, class_name, registration
@@ -42,7 +57,15 @@ class Built:
     modules: list[torch.nn.Module]
 
 
-def build(document: Document, start: Value, tensors: Mapping[int, torch.Tensor], audit: Audit) -> Built:
+def build(
+    document: Document,
+    start: Value,
+    tensors: Mapping[int, torch.Tensor],
+    audit: Audit,
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> Built:
     """Put together what `start` leads to.
 
     Args:
@@ -50,12 +73,14 @@ def build(document: Document, start: Value, tensors: Mapping[int, torch.Tensor],
         start: the part that is wanted.
         tensors: its tensors, by row of the table.
         audit: what an audit of this part opened.
+        device: where what is not initialized yet will be.
+        dtype: what of it is floating-point becomes; None leaves it as it was saved.
 
     Raises:
         FormatError: the nodes describe what cannot exist, such as a tuple that holds itself.
         LoadError: a migration or a `__setstate__` raised.
     """
-    builder = _Builder(document, tensors, audit)
+    builder = _Builder(document, tensors, audit, device or torch.device("cpu"), dtype)
     obj = builder.build(start)
     return Built(obj, [made for made in builder.made.values() if is_a(made, torch.nn.Module)])
 
@@ -65,6 +90,8 @@ class _Builder:
     document: Document
     tensors: Mapping[int, torch.Tensor]
     audit: Audit
+    device: torch.device
+    dtype: torch.dtype | None
     made: dict[int, Any] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     attributed: dict[int, None] = field(default_factory=dict)
@@ -107,11 +134,21 @@ class _Builder:
         for node, module in self.modules:
             opened = self.audit.opened.get((node.text("class"), "module"))
             restore(module, named=opened is None or opened.how != "imported")
+            if "lazy" in node.fields:
+                make_lazy(module)
+            self._put_on(node, module)
         for scheduler in self.schedulers:
             _count_steps(scheduler)
         for row in self.attributed:  # last, since they may lead back to their tensor
             vars(self.tensors[row]).update(self._value(attributes[row]))
         return self._value(start)
+
+    def _put_on(self, node: Typed, module: torch.nn.Module) -> None:
+        """The hooks that compute attributes of a module, once all that they need is there."""
+        if (hooks := self._value(node.fields.get("computed"))) and (left := put_on(module, hooks)):
+            names = ", ".join(map(brief_text, left))
+            message = f"{node.text('class')} came back with {names} pruned once and for all: a method did not open."
+            self.audit.findings.append(Finding("hooks", "warning", "", message))
 
     def _leave(self, position: int) -> None:
         """Finish a node, and then those that waited for it; or let it wait for a child that is not there yet."""
@@ -162,6 +199,8 @@ class _Builder:
             return OrderedDict()
         if node.kind in library.SHELLS:
             return library.SHELLS[node.kind](node)
+        if node.kind == "torch.uninitialized":
+            return make_uninitialized(node, self.device, self.dtype)
         if node.kind in ("module", "object", "optimizer"):
             cls = self.audit.of(node)
             if cls is None:
@@ -186,7 +225,10 @@ class _Builder:
                 self._finish_sequence(node, position, shell)
             elif isinstance(node, Typed):
                 fields = {name: self._value(value) for name, value in node.fields.items()}
-                if shell is _MISSING:
+                if node.kind in HOOK_KINDS:
+                    opened = self.audit.of(node) if node.kind == "pruning_method" else None
+                    self.made[position] = Hook(node.kind, fields, opened)
+                elif shell is _MISSING:
                     self.made[position] = self._immutable(node, fields)
                 elif node.kind in library.FILL:
                     library.FILL[node.kind](shell, fields)
@@ -317,6 +359,9 @@ class _Builder:
 
     def _fill_ordered_dict(self, node: Typed, shell: OrderedDict[Any, Any], fields: dict[str, Any]) -> None:
         shell.update(fields["items"])
+        vars(shell).update(fields.get("attributes", {}))
+
+    def _fill_uninitialized(self, node: Typed, shell: torch.Tensor, fields: dict[str, Any]) -> None:
         vars(shell).update(fields.get("attributes", {}))
 
     def _fill_object(self, node: Typed, shell: Any, fields: dict[str, Any]) -> None:
@@ -465,6 +510,7 @@ def _require_complete(cls: type, name: str, state: ModuleState) -> None:
 
 _FILL: dict[str, Callable[[_Builder, Typed, Any, dict[str, Any]], None]] = {
     "OrderedDict": _Builder._fill_ordered_dict,
+    "torch.uninitialized": _Builder._fill_uninitialized,
     "object": _Builder._fill_object,
     "module": _Builder._fill_module,
     "optimizer": _Builder._fill_optimizer,
@@ -481,7 +527,7 @@ class _Counting(torch.optim.lr_scheduler.LRScheduler):
 def _count_steps(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
     """Where a scheduler counts its steps, its optimizer's `step` is wrapped, and torch warns of one that is not."""
     state = namespace_of(scheduler)
-    optimizer = state.get("optimizer")
+    optimizer: Any = state.get("optimizer")
     if "_step_count" in state and is_a(optimizer, torch.optim.Optimizer):
         _Counting(optimizer)
 

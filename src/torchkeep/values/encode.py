@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..document import KINDS, ClassInfo, Document, Finding, Map, Node, Opaque, Ref, Seq, TensorRef, Typed, Value
 from ..errors import UnsaveableError, brief, printable
@@ -27,6 +28,9 @@ _INT_NBITS = 8 * LIMITS.int_nbytes
 
 INLINE_NBYTES = 16_384
 """Longer strings and bytes are kept as tensors beside the header rather than in it."""
+
+_BLANK = (UninitializedParameter, UninitializedBuffer)
+"""Tensors without a shape: nodes rather than rows of the tensor table."""
 
 _SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
@@ -195,7 +199,7 @@ class _Walk:
             if key in self._nodes or key in self._tensors or is_inline(obj):
                 continue
             self._here = (parent, step)
-            if isinstance(obj, torch.Tensor):
+            if isinstance(obj, torch.Tensor) and type(obj) not in _BLANK:
                 self._tensors[key] = len(self._found)
                 if attributes := self._visit_tensor(obj, parent, step):
                     stack.append((attributes, parent, step))

@@ -121,6 +121,8 @@ class _Fill:
         if intervenes(found.module):
             state: dict[str, Any] = dict(self._made(found.given))
             state |= {name: self._built(value) for name, value in found.extra.items()}
+            targets = tensors_of(found.module)
+            state |= {name: targets[name] for name in found.blank}  # as it is: neither has anything to give
             return lambda: self._by_its_own(found, state)
         if self.replace:
             made = self._made(found.rows)
