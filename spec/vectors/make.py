@@ -1779,7 +1779,7 @@ def _kinds() -> None:
     groups = {"class": "a:B", "defaults": ["r", 1], "state": ["r", 2], "param_groups": ["r", 3]}
     typed("K-3-groups", "parameter groups in a tuple", "optimizer", groups, empty, empty, ["seq", "tuple", []])
     bad("K-3-parameter-plain", "a parameter that is a tensor and no more", ["r", 0],
-        [["typed", "module", 1, module | {"parameters": ["r", 1]}], ["map", ["a"], [["t", 0]]]], flags="0",
+        [["typed", "module", 1, module | {"parameters": ["r", 1]}], ["map", ["w"], [["t", 0]]]], flags="0",
         rows=[A])  # fmt: skip
     _modules(typed, module)
     _lazy(typed, module)
@@ -1866,6 +1866,11 @@ def of_size(name: str, dtype: str, *shape: int) -> Row:
     return name, dtype, list(shape), pattern(nbytes)
 
 
+def numbered_rows(*rows: Row) -> list[Row]:
+    """Rows whose names are the tails of no keys, so that keys are written in full."""
+    return [(f"tensor {i}", *row[1:]) for i, row in enumerate(rows)]
+
+
 NORMED = {"w_g": of_size("w_g", "F32", 2, 1), "w_v": of_size("w_v", "F32", 2, 3)}
 """The parameters of a module with a `torch.weight_norm`, by name."""
 
@@ -1893,8 +1898,9 @@ def hooked(
         ["map", list(buffers), [["t", first + i] for i in range(len(buffers))]],
         ["seq", "tuple", refs],
     ]
-    rows = [*parameters.values(), *buffers.values()]
-    bad(name, why, ["r", 0], [*nodes, *hooks, *below], rows=rows, flags="3" * first + "0" * len(buffers))
+    rows = numbered_rows(*parameters.values(), *buffers.values())
+    trainable = "3" if all(row[1] != "I32" for row in rows) else "2"
+    bad(name, why, ["r", 0], [*nodes, *hooks, *below], rows=rows, flags=trainable * first + "0" * len(buffers))
 
 
 def _computed() -> None:
@@ -1912,7 +1918,7 @@ def _weight_norms() -> None:
 
     case("dim", "a norm along dimension 2 of two", dim=2)
     case("dim-negative", "a norm along dimension -3 of two", dim=-3)
-    case("dim-beyond-64-bits", "a norm along dimension 2^70", dim=2**70)
+    case("dim-beyond-32-bits", "a norm along dimension 2^40", dim=2**40)
     case("dim-other", "norms of rows, and a norm along columns", dim=1)
     case("dim-all", "norms of rows, and one norm of everything", dim=-1)
     case("norms", "one norm for two rows", g=of_size("w_g", "F32", 1, 1))
@@ -1946,7 +1952,7 @@ def _names_of_computed() -> None:
         held = ["map", ["w"], [None if part == "modules" else 1]]
         bad(f"M-4-{label}", f"a computed {why}", ["r", 0],
             [["typed", "module", 1, fields], both, held, tuple_of_it, NORM], flags="33",
-            rows=list(NORMED.values()))  # fmt: skip
+            rows=numbered_rows(*NORMED.values()))  # fmt: skip
     for label, why, below in [
         ("list", "hooks in a list", [["seq", "list", []]]),
         ("kind", "a hook that is a dtype", [["seq", "tuple", [["r", 2]]], node_of("torch.dtype", name="float32")]),
@@ -1962,7 +1968,8 @@ def _shared_hooks() -> None:
     both: list[Any] = ["map", ["w_g", "w_v"], [["t", 0], ["t", 1]]]
     bad("M-4-larger", "six numbers computed from one that is stored", ["r", 0],
         [["typed", "module", 1, module], both, ["seq", "tuple", [["r", 3]]], NORM], flags="33",
-        rows=[NORMED["w_g"], of_size("w_v", "F32", 1)], views=[[1, "float32", [2, 3], [0, 0], 0]])  # fmt: skip
+        rows=numbered_rows(NORMED["w_g"], of_size("w_v", "F32", 1)),
+        views=[[1, "float32", [2, 3], [0, 0], 0]])  # fmt: skip
 
     def two(computed: int, *hooks: Any) -> list[Any]:
         """Two modules with norms of their own."""
@@ -1972,7 +1979,7 @@ def _shared_hooks() -> None:
         nodes += [["seq", "tuple", [["r", 4]]], NORM, ["typed", "module", 1, second]]
         return [*nodes, ["map", ["w_g", "w_v"], [["t", 2], ["t", 1]]], *hooks]
 
-    of_two = {"flags": "333", "rows": [*NORMED.values(), of_size("more", "F32", 2, 1)]}
+    of_two = {"flags": "333", "rows": numbered_rows(*NORMED.values(), of_size("more", "F32", 2, 1))}
     twice = two(7, ["seq", "tuple", [["r", 8]]], NORM)
     bad("M-4-stored-twice", "two modules that compute from what is stored once", ["r", 0], twice, **of_two)
     bad("M-4-shared", "a hook of two modules", ["r", 0], two(7, ["seq", "tuple", [["r", 4]]]), **of_two)

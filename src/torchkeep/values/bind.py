@@ -139,7 +139,7 @@ def match(
     found.renamed = {old: new for old, new in new_names.items() if old != new and new in known}
     rows = {new: weights.rows[old] for old, new in new_names.items() if old in weights.rows}
     extra = {new: weights.extra[old] for old, new in new_names.items() if old in weights.extra}
-    blank = {new_names[old] for old in weights.blank}
+    blank = dict.fromkeys(new_names[old] for old in weights.blank)
     found.given = rows
     found.unexpected = [name for name in (*rows, *extra, *blank) if name not in targets and name not in extras]
     lazy = initialized_by_loading(module)
@@ -236,7 +236,8 @@ def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool
         return None
     if target.device.type == "meta":
         return "values", "on the meta device, which holds none: pass assign=True"
-    if target.layout != torch.strided or target.is_quantized or type(target) not in (torch.Tensor, torch.nn.Parameter):
+    plain = lazy or type(target) in (torch.Tensor, torch.nn.Parameter)
+    if not plain or target.layout != torch.strided or target.is_quantized:
         return "a plain tensor", f"a {type(target).__name__} of layout {target.layout}"
     saved, now = table.dtype(row), dtype_name(target.dtype)
     if saved != now and (_kind(saved) > _kind(now) or not {saved, now} <= _CASTABLE):
