@@ -261,39 +261,24 @@ for _label, _name in _REFUSED_METHODS.items():
     )
 
 
-def _named(*names: str) -> dict[str, Any]:
-    """Arguments of a load that names classes of the victim."""
-    from victim import hooks, nets
-
-    return {"classes": {f"{HOOKS}:Method": next(vars(each)[name] for each in (hooks, nets) for name in names
-                                                if name in vars(each))}}  # fmt: skip
-
-
-_GIVEN = {"Abstract": "TrustError", "Callable": "TrustError", "Net": "TrustError", "act": "TrustError", "Method": "ok"}
-for _name, _wanted in _GIVEN.items():
+_NAMED = {"trust": (HOOKS, NETS)}
+"""Arguments of a load that names the classes of the victim."""
+_NAMED_RING = ("Method.__call__", "Method.apply_mask", "Method.__new__", "Method.__setstate__")
+_GIVEN = dict.fromkeys(("hooks:Abstract", "nets:Callable", "nets:Net", "nets:act"), "TrustError")
+for _name, _wanted in (_GIVEN | {"hooks:Method": "ok"}).items():
     add(
         f"hooks methods/given {_name}",
-        lambda: file(pruned(method(f"{HOOKS}:Method"))),
-        load=_named(_name),
+        lambda n=_name: file(pruned(method(f"victim.{n}"))),
+        load=_NAMED,
         expect={"load": _wanted},
-        may_ring=("Method.__call__", "Method.apply_mask", "Method.__new__", "Method.__setstate__"),
+        may_ring=_NAMED_RING,
     )
-_NAMED_RING = ("Method.__call__", "Method.apply_mask", "Method.__new__", "Method.__setstate__")
-for _name in (
-    "__call__",
-    "__class__",
-    "__init__",
-    "compute_mask",
-    "apply_mask",
-    "apply",
-    "prop",
-    "remove",
-    "_abc_impl",
-):
+_HIDING = ("__call__", "__class__", "__init__", "compute_mask", "apply_mask", "apply", "prop", "remove", "_abc_impl")
+for _name in _HIDING:
     add(
         f"hooks methods/attribute {_name}",
         lambda n=_name: file(pruned(method(f"{HOOKS}:Method", **{n: function("torch:relu")}))),
-        load=_named("Method"),
+        load=_NAMED,
         expect={"load": "LoadError"} if _name != "_abc_impl" else {},
         may_ring=_NAMED_RING,
     )
@@ -301,7 +286,7 @@ for _name in ("_tensor_name", "_pruning_methods"):
     add(
         f"hooks methods/attribute {_name}",
         lambda n=_name: file(pruned(method(f"{HOOKS}:Method", **{n: "forward"}))),
-        load=_named("Method"),
+        load=_NAMED,
         check=has_weight,
         may_ring=_NAMED_RING,
     )
@@ -352,9 +337,9 @@ def _in_itself() -> Any:
     return pruned(own)
 
 
-add("hooks methods/holds its module", lambda: file(_inside_out()), load=_named("Method"), expect={"load": "ok"},
+add("hooks methods/holds its module", lambda: file(_inside_out()), load=_NAMED, expect={"load": "ok"},
     may_ring=_NAMED_RING)  # fmt: skip
-add("hooks methods/holds itself", lambda: file(_in_itself()), load=_named("Method"), expect=REFUSED)
+add("hooks methods/holds itself", lambda: file(_in_itself()), load=_NAMED, expect=REFUSED)
 
 # --- modules that would notice ---
 
@@ -382,7 +367,7 @@ for _label, _make in _FLAT.items():
     add(
         f"hooks flat/{_label}",
         lambda m=_make: file(normed(cls="torch.nn:LSTM", attributes={"_all_weights": [["weight"]]} | m())),
-        load=_named("Method"),
+        load=_NAMED,
         may_ring=("Acting.__eq__", "Acting.__hash__"),
     )
 

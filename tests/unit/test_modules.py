@@ -292,11 +292,12 @@ CASES = _cases()
 
 
 ELSEWHERE = {"AveragedModel", "ParametrizationList", "_WeightNorm", "_SpectralNorm", "_Orthogonal"}
-"""Tried in test_schedulers.py and test_wrapped_modules.py."""
+"""Tried in test_schedulers.py and test_wrapped_modules.py; lazy modules in test_lazy_modules.py."""
 
 
 def test_every_module_of_the_table_is_tried() -> None:
     listed = {name.rpartition(":")[2] for name in MODULES} - ELSEWHERE
+    listed = {name for name in listed if not name.startswith("Lazy")}
     assert {name for name in listed if name not in CASES} == set()
     assert CASES.keys() <= listed
 
