@@ -904,12 +904,6 @@ def _any_tensor_field(document: Document, value: Any) -> bool:
     return isinstance(value, T) or (node is not None and node.tag == "typed" and node.kind in TENSORS)
 
 
-def _parameter_field(document: Document, value: Any) -> bool:
-    if isinstance(value, T):
-        return document.flags[value.index] in "23"
-    return _any_tensor_field(document, value) and document.nodes[value.index].fields().get("flags") in (2, 3)
-
-
 def _flags_field(document: Document, value: Any) -> bool:
     return is_int(value) and 0 <= value <= 3
 
@@ -952,6 +946,22 @@ def _bytes_field(document: Document, value: Any) -> bool:
 Field = Callable[[Document, Any], bool]
 
 
+def _true_field(document: Document, value: Any) -> bool:
+    return value is True
+
+
+def _parameter_field(document: Document, value: Any) -> bool:
+    if isinstance(value, T):
+        return document.flags[value.index] in "23"
+    if _blank_field(document, value):
+        return document.nodes[value.index].fields().get("parameter") is True
+    return _any_tensor_field(document, value) and document.nodes[value.index].fields().get("flags") in (2, 3)
+
+
+def _buffer_field(document: Document, value: Any) -> bool:
+    return _any_tensor_field(document, value) or _blank_field(document, value)
+
+
 def _typed_field(*kinds: str) -> Field:
     def holds(document: Document, value: Any) -> bool:
         node = document.node(value)
@@ -980,6 +990,16 @@ CALLABLES = ("function", "class", "method", "module", "object", "custom")
 """What a partial may be of."""
 NAMES = _named_field(_any_field)
 _module_field = _typed_field("module")
+_blank_field = _typed_field("torch.uninitialized")
+
+
+def _tuple_of_field(*kinds: str) -> Field:
+    test = _typed_field(*kinds)
+    return lambda document, value: (
+        _tuple_field(document, value) and all(test(document, item) for item in document.nodes[value.index].values)
+    )
+
+
 _timezone_field = _or_null(_typed_field("timezone"))
 DATE: dict[str, Field] = dict.fromkeys(("year", "month", "day"), _integer_field)
 CLOCK: dict[str, Field] = dict.fromkeys(("hour", "minute", "second", "microsecond", "fold"), _integer_field)
@@ -999,13 +1019,15 @@ KINDS: dict[str, dict[str, Field]] = {
         "class": _text_field,
         "training": _flag_field,
         "parameters?": _named_field(_parameter_field),
-        "buffers?": _named_field(_any_tensor_field),
+        "buffers?": _named_field(_buffer_field),
         "non_persistent?": _texts_field,
         "modules?": _named_field(_module_field),
         "attributes?": NAMES,
         "extra_state?": _any_field,
         "hooks?": _texts_field,
         "direct?": _true_field,
+        "computed?": _tuple_of_field("torch.weight_norm", "torch.spectral_norm", "torch.prune"),
+        "lazy?": _true_field,
     },
     "custom": {"class": _text_field, "state": _any_field},
     "optimizer": {
@@ -1037,6 +1059,21 @@ KINDS: dict[str, dict[str, Field]] = {
     "torch.layout": {"name": _text_field},
     "torch.Generator": {"device": _text_field, "state": _bytes_field},
     "torch.averaging": {"function": _text_field, "decay?": _number_field},
+    "torch.uninitialized": {
+        "dtype": _text_field,
+        "parameter": _flag_field,
+        "requires_grad": _flag_field,
+        "attributes?": NAMES,
+    },
+    "torch.weight_norm": {"name": _text_field, "dim": _integer_field},
+    "torch.spectral_norm": {
+        "name": _text_field,
+        "dim": _integer_field,
+        "power_iterations": _integer_field,
+        "eps": _number_field,
+    },
+    "torch.prune": {"name": _text_field, "methods": _tuple_of_field("pruning_method"), "container": _flag_field},
+    "pruning_method": {"class": _text_field, "attributes?": NAMES},
     "numpy.ndarray": {"dtype": _text_field, "data": _tensor_field, "writeable": _flag_field},
     "numpy.scalar": {"dtype": _text_field, "data": _bytes_field},
     "numpy.dtype": {"name": _text_field},
@@ -1105,13 +1142,13 @@ MODULE_INTERNALS = {
 }  # fmt: skip
 OWN_FIELDS = {
     "items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state", "args", "dims",
-    "non_persistent", "hooks", "names", "members", "shape", "strides", "tensors",
+    "non_persistent", "hooks", "names", "members", "shape", "strides", "tensors", "computed", "methods",
 }  # fmt: skip
 """Fields whose map or sequence is a part of the node."""
 RNNS = {"torch.nn:RNNBase", "torch.nn:RNN", "torch.nn:LSTM", "torch.nn:GRU"}
 MUTABLE = {
     "list", "set", "map", "OrderedDict", "defaultdict", "Counter", "deque", "Namespace", "SimpleNamespace",
-    "object", "module", "optimizer",
+    "object", "module", "optimizer", "torch.uninitialized",
 }  # fmt: skip
 """Kinds of node that exist before what they hold does, so that a cycle may pass through them."""
 KEYS = {
@@ -1143,6 +1180,7 @@ def check_nodes(document: Document) -> None:
             _check_keys(node.keys, weights, hashes)
         elif node.tag == "seq" and node.kind in ("set", "frozenset"):
             _check_keys(node.values, weights, hashes)
+    check_hooks(document, referred)
     views = Counter(document.stored)
     for node in document.nodes:
         if node.tag == "typed" and node.kind in ("bytes", "str"):
@@ -1214,13 +1252,111 @@ def _check_module(document: Document, fields: dict[str, Any]) -> None:
         ordered = all(a < b for a, b in itertools.pairwise(names))
         require(ordered, "M-2", "non-persistent buffers out of order, or twice")
     package = re.split("[:.]", fields["class"])[0]
-    require("direct" not in fields or package != "torch", "M-4", "a module of torch whose state is direct")
+    require("direct" not in fields or package != "torch", "M-6", "a module of torch whose state is direct")
 
 
 def _check_attributes(node: Node) -> None:
     for name in node.keys:
         good = isinstance(name, str) and not (name.startswith("__") and name.endswith("__"))
         require(good, "A-1", f"{name!r} is no attribute")
+
+
+# --- hooks that compute, and lazy modules (M-4, M-5) ---------------------------------------------------
+
+SOURCES = {
+    "torch.weight_norm": (("_v", "parameters"), ("_g", "parameters")),
+    "torch.spectral_norm": (("_orig", "parameters"), ("_u", "buffers"), ("_v", "buffers")),
+    "torch.prune": (("_orig", "parameters"), ("_mask", "buffers")),
+}
+"""What each computes from: ends of names, and where these are. The first is as large as the result."""
+HOOKS = {*SOURCES, "pruning_method"}
+Form = tuple[str, tuple[int, ...]]
+
+
+def check_hooks(document: Document, referred: Counter[T | R]) -> None:
+    used: list[R] = []
+    begun: set[int] = set()
+    for node in document.nodes:
+        fields = node.fields() if node.tag == "typed" and node.kind == "module" else {}
+        if "computed" in fields or "lazy" in fields:
+            parts = {part: _entries(document, fields.get(part)) for part in PARTS}
+            everywhere = set().union(*parts.values())
+            lazy = "lazy" in fields and everywhere & {"_load_hook", "_initialize_hook"}
+            require(not lazy, "M-5", "an attribute where a handle of a lazy module goes")
+            hooks = _items(document, fields["computed"]) if "computed" in fields else []
+            used += hooks
+            used += [method for hook in hooks for method in _methods(document, hook)]
+            names = [document.nodes[hook.index].fields()["name"] for hook in hooks]
+            require(len(set(names)) == len(names), "M-4", "one attribute that two hooks compute")
+            for hook in hooks:
+                _check_hook(document, document.nodes[hook.index], parts, begun)
+    there = [R(i) for i, node in enumerate(document.nodes) if node.tag == "typed" and node.kind in HOOKS]
+    require(all(referred[hook] == 1 for hook in there), "M-4", "a hook that is there twice")
+    require(set(used) >= set(there), "M-4", "a hook outside of a module")
+
+
+PARTS = ("parameters", "buffers", "modules", "attributes")
+
+
+def _entries(document: Document, value: Any) -> dict[str, Any]:
+    node = document.node(value)
+    return dict(zip(node.keys, node.values, strict=True)) if node else {}
+
+
+def _methods(document: Document, hook: R) -> list[R]:
+    fields = document.nodes[hook.index].fields()
+    return _items(document, fields["methods"]) if "methods" in fields else []
+
+
+def _check_hook(document: Document, node: Node, parts: dict[str, dict[str, Any]], begun: set[int]) -> None:
+    fields = node.fields()
+    name: str = fields["name"]
+    dunder = name.startswith("__") and name.endswith("__")
+    require(
+        name and "." not in name and not dunder and name not in MODULE_INTERNALS, "M-4", f"{name!r} is no attribute"
+    )
+    require(not any(name in parts[part] for part in PARTS[:3]), "M-4", f"{name!r} is a parameter, buffer or module")
+    tensors = [parts[part].get(name + end) for end, part in SOURCES[node.kind]]
+    require(all(isinstance(tensor, T) for tensor in tensors), "M-4", f"{name!r} cannot be computed: a tensor lacks")
+    forms = [(document.dtype(tensor.index), document.geometry(tensor.index)[0]) for tensor in tensors]
+    require(_is_real_or_complex(forms[0][0]) and 0 not in forms[0][1], "M-4", "not floating, or empty")
+    require(FITS[node.kind](document, fields, *forms), "M-4", f"{name!r} cannot be computed from these shapes")
+    if name in parts["attributes"]:
+        require(isinstance(parts["attributes"][name], T), "M-4", "what a hook computes is no tensor")
+        return
+    stored = document.stored[tensors[0].index]
+    have = math.prod(document.shapes[stored]) * SIZE[document.dtypes[stored]]
+    require(math.prod(forms[0][1]) * SIZE[forms[0][0]] <= have, "M-4", "what is computed is larger than what is stored")
+    require(stored not in begun, "M-4", "what is stored once is computed from twice")
+    begun.add(stored)
+
+
+def _fits_weight_norm(document: Document, fields: dict[str, Any], v: Form, g: Form) -> bool:
+    dim, rank = fields["dim"], len(v[1])
+    if v[0] != g[0] or v[0].startswith("complex") or not rank:
+        return False
+    if dim == -1:
+        return g[1] == ()
+    return -rank <= dim < rank and g[1] == tuple(n if i == dim % rank else 1 for i, n in enumerate(v[1]))
+
+
+def _fits_spectral_norm(document: Document, fields: dict[str, Any], orig: Form, u: Form, v: Form) -> bool:
+    dim, shape = fields["dim"], orig[1]
+    if not orig[0] == u[0] == v[0] or not 0 <= dim < len(shape) or not 1 <= fields["power_iterations"] <= 10_000:
+        return False
+    return u[1] == (shape[dim],) and v[1] == (math.prod(shape[:dim] + shape[dim + 1 :]),)
+
+
+def _fits_prune(document: Document, fields: dict[str, Any], orig: Form, mask: Form) -> bool:
+    return orig[1] == mask[1] and (fields["container"] or len(_items(document, fields["methods"])) == 1)
+
+
+FITS: dict[str, Callable[..., bool]] = {
+    "torch.weight_norm": _fits_weight_norm,
+    "torch.spectral_norm": _fits_spectral_norm,
+    "torch.prune": _fits_prune,
+}
+"""Whether a hook computes from tensors of these dtypes and shapes."""
 
 
 def _is_composite_key(node: Node) -> bool:
@@ -1469,6 +1605,35 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
+def _is_uninitialized(document: Document, fields: Fields) -> bool:
+    return fields["dtype"] in SIZE and not (fields["requires_grad"] and not _is_real_or_complex(fields["dtype"]))
+
+
+PRUNING = {
+    "Identity": "",
+    "RandomUnstructured": "amount",
+    "L1Unstructured": "amount",
+    "RandomStructured": "amount dim",
+    "LnStructured": "amount n dim",
+    "CustomFromMask": "mask",
+}
+"""Methods of torch, and the names of their attributes."""
+PRUNING_TESTS: dict[str, Callable[[Any], bool]] = {
+    "amount": lambda value: (is_int(value) and value >= 0) or (isinstance(value, float) and 0 <= value <= 1),
+    "dim": is_int,
+    "n": lambda value: is_int(value) or isinstance(value, float) or value in ("fro", "nuc"),
+    "mask": lambda value: isinstance(value, T),
+}
+
+
+def _is_pruning_method(document: Document, fields: Fields) -> bool:
+    package, _, name = fields["class"].partition(":")
+    if package != "torch.nn.utils.prune" or name not in PRUNING:
+        return True
+    given = _entries(document, fields.get("attributes"))
+    return set(given) == set(PRUNING[name].split()) and all(PRUNING_TESTS[key](given[key]) for key in given)
+
+
 def _is_numpy_dtype(document: Document, fields: Fields) -> bool:
     return _itemsize(fields["name"]) is not None
 
@@ -1488,6 +1653,8 @@ VALUES: dict[str, Callable[[Document, Fields], bool]] = {
     "Decimal": _is_decimal,
     "Fraction": _is_fraction,
     "torch.averaging": _is_averaging,
+    "torch.uninitialized": _is_uninitialized,
+    "pruning_method": _is_pruning_method,
     "numpy.ndarray": _is_array,
     "numpy.scalar": _is_scalar,
     "numpy.dtype": _is_numpy_dtype,

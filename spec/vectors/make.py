@@ -972,6 +972,88 @@ def module_tree() -> bytes:
     return native(Ref(0), nodes, tensors, classes={"models:Net": ClassInfo(1, None, "models 1.0")})
 
 
+def normed(cls: str, *hooks: Typed, **fields: Any) -> Typed:
+    """A module with hooks that compute."""
+    return Typed("module", 1, {"class": cls, "training": True} | fields | {"computed": several(*hooks)})
+
+
+@accept
+def computed() -> bytes:
+    """Hooks of each sort: along each dimension, with what they computed and without."""
+    tensors = Tensors()
+    trainable = PARAMETER | REQUIRES_GRAD
+
+    def norm(name: str, dim: int, shape: tuple[int, ...], norms: tuple[int, ...], dtype: str = "float32") -> Typed:
+        parameters = {f"{name}_g": tensors.add(f"{name}.{dim}.g", dtype, norms, flags=trainable)}
+        parameters[f"{name}_v"] = tensors.add(f"{name}.{dim}.v", dtype, shape, flags=trainable)
+        return normed("torch.nn:Linear", one("torch.weight_norm", name=name, dim=dim), parameters=mapping(parameters))
+
+    def spectral(dim: int, u: int, v: int, iterations: int, eps: Any) -> Typed:
+        weight = tensors.add(f"spectral.{dim}", "float64", (2, 3), flags=trainable)
+        vectors = {"w_u": tensors.add(f"u.{dim}", "float64", (u,)), "w_v": tensors.add(f"v.{dim}", "float64", (v,))}
+        hook = one("torch.spectral_norm", name="w", dim=dim, power_iterations=iterations, eps=eps)
+        fields = {"parameters": mapping({"w_orig": weight}), "buffers": mapping(vectors)}
+        return normed("models:Net", hook, **fields, attributes=mapping({"w": weight}) if dim else mapping({"a": 1}))
+
+    def method(name: str, **attributes: Any) -> Typed:
+        given = {"attributes": mapping(attributes)} if attributes else {}
+        return Typed("pruning_method", 1, {"class": name} | given)
+
+    def pruned(name: str, dtype: str, *methods: Typed, container: bool, shape: tuple[int, ...] = (2,)) -> Typed:
+        weight = tensors.add(f"pruned.{name}", dtype, shape, flags=trainable)
+        mask = tensors.add(f"mask.{name}", "bool", shape)
+        if not (methods or container):
+            custom = tensors.add(f"custom.{name}", "float32", (3,))
+            methods = (method(torch + "CustomFromMask", mask=custom),)
+        hook = one("torch.prune", name=name, methods=several(*methods), container=container)
+        fields = {"parameters": mapping({f"{name}_orig": weight}), "buffers": mapping({f"{name}_mask": mask})}
+        return normed("models:Net", hook, **fields)
+
+    torch = "torch.nn.utils.prune:"
+    module = Seq("list", (
+        norm("weight", 0, (2, 3), (2, 1)), norm("weight", -1, (2, 3), ()), norm("weight", -2, (2, 3), (2, 1)),
+        norm("bias", 0, (2,), (2,), "bfloat16"), norm("weight", 1, (2, 3, 1), (1, 3, 1)),
+        spectral(0, 2, 3, 1, 1e-12), spectral(1, 3, 2, 10_000, 0),
+        pruned("a", "float32", method(torch + "L1Unstructured", amount=0.5), container=False),
+        pruned("b", "complex64", method(torch + "Identity"), container=True),
+        pruned("c", "float16", method(torch + "RandomUnstructured", amount=1),
+               method(torch + "RandomStructured", amount=0, dim=-1),
+               method(torch + "LnStructured", n="fro", dim=0, amount=1.0),
+               method(torch + "LnStructured", amount=2, n=float("inf"), dim=1), container=True),
+        pruned("d", "float32", container=False, shape=()),
+        pruned("e", "float32", container=True),
+        pruned("f", "float32", method("models:Magnitude", threshold=0.1), container=False),
+        pruned("g", "float32", method("models:Nothing"), container=False),
+    ))  # fmt: skip
+    classes = dict.fromkeys(["models:Net", "models:Magnitude", "models:Nothing"], ClassInfo())
+    return native(Ref(0), numbered(module), tensors, classes=classes)
+
+
+@accept
+def lazy() -> bytes:
+    """Modules that have no shapes yet, in part or whole, and what has none elsewhere."""
+    tensors = Tensors()
+
+    def blank(dtype: str, parameter: bool, requires_grad: bool, **attributes: Any) -> Typed:
+        given = {"attributes": mapping(attributes)} if attributes else {}
+        return one("torch.uninitialized", dtype=dtype, parameter=parameter, requires_grad=requires_grad, **given)
+
+    weight = blank("float32", True, True)
+    own, count = blank("float32", False, False), tensors.add("count", "int64", ())
+    own.fields["attributes"] = mapping({"itself": own, "persistent": True})
+    linear = Typed("module", 1, {
+        "class": "torch.nn:LazyLinear", "training": True, "parameters": mapping({"weight": weight, "bias": None}),
+        "lazy": True,
+    })  # fmt: skip
+    norm = Typed("module", 1, {
+        "class": "torch.nn:LazyBatchNorm1d", "training": False,
+        "parameters": mapping({"weight": blank("bfloat16", True, False), "bias": weight}),
+        "buffers": mapping({"mean": own, "count": count, "odd": blank("int8", True, False)}),
+        "non_persistent": several("mean"), "lazy": True,
+    })  # fmt: skip
+    return native(Ref(0), numbered(Seq("list", (linear, norm, weight, blank("complex64", False, True)))), tensors)
+
+
 @accept
 def optimizer() -> bytes:
     tensors = Tensors()
@@ -1777,7 +1859,12 @@ def _kinds() -> None:
           ["seq", "list", []])  # fmt: skip
     groups = {"class": "a:B", "defaults": ["r", 1], "state": ["r", 2], "param_groups": ["r", 3]}
     typed("K-3-groups", "parameter groups in a tuple", "optimizer", groups, empty, empty, ["seq", "tuple", []])
+    bad("K-3-parameter-plain", "a parameter that is a tensor and no more", ["r", 0],
+        [["typed", "module", 1, module | {"parameters": ["r", 1]}], ["map", ["w"], [["t", 0]]]], flags="0",
+        rows=[A])  # fmt: skip
     _modules(typed, module)
+    _lazy(typed, module)
+    _computed()
     _own_maps(typed, module)
     _library_fields(typed)
     _library_values(typed)
@@ -1815,7 +1902,7 @@ def _modules(typed: Callable[..., None], module: dict[str, Any]) -> None:
     typed("K-3-not-direct", "a module that says that its state is not direct", "module", module | {"direct": False})
     for label, name in [("torch", "torch:ReLU"), ("below", "torch.nn:ReLU")]:
         direct = {"class": name, "training": True, "direct": True}
-        typed(f"M-4-{label}", "a module of torch whose state is direct", "module", direct)
+        typed(f"M-6-{label}", "a module of torch whose state is direct", "module", direct)
     typed("M-2-no-buffers", "a non-persistent buffer and no buffers", "module", module | {"non_persistent": ["r", 1]},
           ["seq", "tuple", ["b"]])  # fmt: skip
     typed("M-2-other", "a non-persistent buffer that is none", "module",
@@ -1828,6 +1915,212 @@ def _modules(typed: Callable[..., None], module: dict[str, Any]) -> None:
     ]:
         typed(f"M-2-{name}", why, "module", module | {"buffers": ["r", 1], "non_persistent": ["r", 2]},
               ["map", ["a", "b", "B"], [None, None, None]], ["seq", "tuple", names])  # fmt: skip
+
+
+def _lazy(typed: Callable[..., None], module: dict[str, Any]) -> None:
+    blank = {"dtype": "float32", "parameter": True, "requires_grad": True}
+
+    def uninitialized(**more: Any) -> list[Any]:
+        return ["typed", "torch.uninitialized", 1, blank | more]
+
+    typed("K-3-lazy-false", "lazy is false", "module", module | {"lazy": False})
+    typed("K-3-lazy-1", "lazy is 1", "module", module | {"lazy": 1})
+    typed("K-3-blank-buffer", "a buffer among the parameters", "module", module | {"parameters": ["r", 1]},
+          ["map", ["w"], [["r", 2]]], uninitialized(parameter=False))  # fmt: skip
+    typed("K-3-blank-number", "a buffer that is a dtype", "module", module | {"buffers": ["r", 1]},
+          ["map", ["w"], [["r", 2]]], ["typed", "torch.dtype", 1, {"name": "float32"}])  # fmt: skip
+    typed("K-3-blank-flag", "a gradient that is 1", "torch.uninitialized", blank | {"requires_grad": 1})
+    typed("K-5-blank-dtype", "nothing of an unknown dtype", "torch.uninitialized", blank | {"dtype": "float33"})
+    typed("K-5-blank-gradient", "integers that require a gradient", "torch.uninitialized", blank | {"dtype": "int64"})
+    typed("A-1-blank", "__class__ of nothing", "torch.uninitialized", blank | {"attributes": ["r", 1]},
+          ["map", ["__class__"], [1]])  # fmt: skip
+    typed("K-2-blank", "nothing without a dtype", "torch.uninitialized", {"parameter": True, "requires_grad": True})
+    for part in ("parameters", "attributes"):
+        typed(f"M-5-{part}", "a handle that is data", "module", module | {part: ["r", 1], "lazy": True},
+              ["map", ["_load_hook"], [None]])  # fmt: skip
+    typed("M-5-buffers", "a handle that is a buffer", "module", module | {"buffers": ["r", 1], "lazy": True},
+          ["map", ["_initialize_hook"], [None]])  # fmt: skip
+
+
+W: Row = ("w", "F32", [2, 3], pattern(24))
+
+
+def of_size(name: str, dtype: str, *shape: int) -> Row:
+    """A row of the header of this dtype and shape."""
+    nbytes = math.prod(shape) * {"F32": 4, "F16": 2, "I32": 4, "C64": 8}[dtype]
+    return name, dtype, list(shape), pattern(nbytes)
+
+
+def numbered_rows(*rows: Row) -> list[Row]:
+    """Rows whose names are the tails of no keys, so that keys are written in full."""
+    return [(f"tensor {i}", *row[1:]) for i, row in enumerate(rows)]
+
+
+NORMED = {"w_g": of_size("w_g", "F32", 2, 1), "w_v": of_size("w_v", "F32", 2, 3)}
+"""The parameters of a module with a `torch.weight_norm`, by name."""
+
+
+def node_of(kind: str, **fields: Any) -> list[Any]:
+    """A typed node."""
+    return ["typed", kind, 1, fields]
+
+
+NORM = node_of("torch.weight_norm", name="w", dim=0)
+
+
+def hooked(
+    name: str, why: str, parameters: dict[str, Row], buffers: dict[str, Row], hooks: list[list[Any]], *below: Any
+) -> None:
+    """A module whose first nodes are its parameters, its buffers, the tuple of its hooks, these, and what is below."""
+    first = len(parameters)
+    refs = [["r", 4 + i] for i in range(len(hooks))]
+    module = node_of(
+        "module", **{"class": "a:B"}, training=True, parameters=["r", 1], buffers=["r", 2], computed=["r", 3]
+    )
+    nodes = [
+        module,
+        ["map", list(parameters), [["t", i] for i in range(first)]],
+        ["map", list(buffers), [["t", first + i] for i in range(len(buffers))]],
+        ["seq", "tuple", refs],
+    ]
+    rows = numbered_rows(*parameters.values(), *buffers.values())
+    trainable = "3" if all(row[1] != "I32" for row in rows) else "2"
+    bad(name, why, ["r", 0], [*nodes, *hooks, *below], rows=rows, flags=trainable * first + "0" * len(buffers))
+
+
+def _computed() -> None:
+    """M-4, and the fields of its kinds. Each file has one fault in a module that is right without it."""
+    _weight_norms()
+    _names_of_computed()
+    _shared_hooks()
+    _spectral_norms()
+    _prunings()
+
+
+def _weight_norms() -> None:
+    def case(name: str, why: str, *, g: Row = NORMED["w_g"], v: Row = NORMED["w_v"], dim: int = 0) -> None:
+        hooked(f"M-4-{name}", why, {"w_g": g, "w_v": v}, {}, [node_of("torch.weight_norm", name="w", dim=dim)])
+
+    case("dim", "a norm along dimension 2 of two", dim=2)
+    case("dim-negative", "a norm along dimension -3 of two", dim=-3)
+    case("dim-beyond-32-bits", "a norm along dimension 2^40", dim=2**40)
+    case("dim-other", "norms of rows, and a norm along columns", dim=1)
+    case("dim-all", "norms of rows, and one norm of everything", dim=-1)
+    case("norms", "one norm for two rows", g=of_size("w_g", "F32", 1, 1))
+    case("norms-flat", "norms in one dimension", g=of_size("w_g", "F32", 2))
+    case("norms-dtype", "norms of another dtype", g=of_size("w_g", "F16", 2, 1))
+    case("norm-of-integers", "norms of integers", v=of_size("w_v", "I32", 2, 3), g=of_size("w_g", "I32", 2, 1))
+    case("norm-of-complex", "norms of complex numbers", v=of_size("w_v", "C64", 2, 3), g=of_size("w_g", "C64", 2, 1))
+    case("norm-of-nothing", "norms of no numbers", v=of_size("w_v", "F32", 2, 0))
+    case("norm-of-scalar", "a norm of a scalar", v=of_size("w_v", "F32"), g=of_size("w_g", "F32"), dim=-1)
+
+
+def _names_of_computed() -> None:
+    for label, why, name in [
+        ("empty", "an attribute without a name", ""),
+        ("class", "__class__", "__class__"),
+        ("internal", "what nn.Module keeps for itself", "_forward_hooks"),
+    ]:
+        parameters = {f"{name}_g": NORMED["w_g"], f"{name}_v": NORMED["w_v"]}
+        hook = node_of("torch.weight_norm", name=name, dim=0)
+        hooked(f"M-4-name-{label}", f"a hook that computes {why}", parameters, {}, [hook])
+    hooked("M-4-lacks", "a norm of what is not there", NORMED, {}, [node_of("torch.weight_norm", name="u", dim=0)])
+    hooked("M-4-parameter", "a computed parameter", NORMED | {"w": W}, {}, [NORM])
+    hooked("M-4-buffer", "a computed buffer", NORMED, {"w": W}, [NORM])
+    hooked("M-4-twice", "two hooks that compute one attribute", NORMED, {}, [NORM, NORM])
+    hooked("M-4-norms-of-buffer", "norms that are a buffer", {"w_v": NORMED["w_v"]}, {"w_g": NORMED["w_g"]}, [NORM])
+    module = {"class": "a:B", "training": True, "parameters": ["r", 1]}
+    both: list[Any] = ["map", ["w_g", "w_v"], [["t", 0], ["t", 1]]]
+    tuple_of_it = ["seq", "tuple", [["r", 4]]]
+    for part, label, why in [("modules", "child", "module"), ("attributes", "no-tensor", "number")]:
+        fields = module | {part: ["r", 2], "computed": ["r", 3]}
+        held = ["map", ["w"], [None if part == "modules" else 1]]
+        bad(f"M-4-{label}", f"a computed {why}", ["r", 0],
+            [["typed", "module", 1, fields], both, held, tuple_of_it, NORM], flags="33",
+            rows=numbered_rows(*NORMED.values()))  # fmt: skip
+    for label, why, below in [
+        ("list", "hooks in a list", [["seq", "list", []]]),
+        ("kind", "a hook that is a dtype", [["seq", "tuple", [["r", 2]]], node_of("torch.dtype", name="float32")]),
+    ]:
+        hooks = {"class": "a:B", "training": True, "computed": ["r", 1]}
+        bad(f"K-3-computed-{label}", why, ["r", 0], [["typed", "module", 1, hooks], *below])
+
+
+def _shared_hooks() -> None:
+    bad("M-4-alone", "a hook in no module", ["r", 0], [NORM])
+    bad("M-4-method-alone", "a method in no module", ["r", 0], [node_of("pruning_method", **{"class": "a:B"})])
+    module = {"class": "a:B", "training": True, "parameters": ["r", 1], "computed": ["r", 2]}
+    both: list[Any] = ["map", ["w_g", "w_v"], [["t", 0], ["t", 1]]]
+    bad("M-4-larger", "six numbers computed from one that is stored", ["r", 0],
+        [["typed", "module", 1, module], both, ["seq", "tuple", [["r", 3]]], NORM], flags="33",
+        rows=numbered_rows(NORMED["w_g"], of_size("w_v", "F32", 1)),
+        views=[[1, "float32", [2, 3], [0, 0], 0]])  # fmt: skip
+
+    def two(computed: int, *hooks: Any) -> list[Any]:
+        """Two modules with norms of their own."""
+        first = module | {"parameters": ["r", 2], "computed": ["r", 3]}
+        second = module | {"parameters": ["r", 6], "computed": ["r", computed]}
+        nodes = [["seq", "list", [["r", 1], ["r", 5]]], ["typed", "module", 1, first], both]
+        nodes += [["seq", "tuple", [["r", 4]]], NORM, ["typed", "module", 1, second]]
+        return [*nodes, ["map", ["w_g", "w_v"], [["t", 2], ["t", 1]]], *hooks]
+
+    of_two = {"flags": "333", "rows": numbered_rows(*NORMED.values(), of_size("more", "F32", 2, 1))}
+    twice = two(7, ["seq", "tuple", [["r", 8]]], NORM)
+    bad("M-4-stored-twice", "two modules that compute from what is stored once", ["r", 0], twice, **of_two)
+    bad("M-4-shared", "a hook of two modules", ["r", 0], two(7, ["seq", "tuple", [["r", 4]]]), **of_two)
+    bad("K-4-computed", "hooks of two modules", ["r", 0], two(3), **of_two)
+
+
+def _spectral_norms() -> None:
+    u, v = of_size("w_u", "F32", 2), of_size("w_v", "F32", 3)
+
+    def case(label: str, why: str, *, u: Row = u, v: Row = v, **more: Any) -> None:
+        fields = {"name": "w", "dim": 0, "power_iterations": 1, "eps": 0} | more
+        hook = node_of("torch.spectral_norm", **fields)
+        hooked(f"M-4-spectral-{label}", why, {"w_orig": W}, {"w_u": u, "w_v": v}, [hook])
+
+    case("dim", "along dimension 2 of two", dim=2)
+    case("dim-negative", "along dimension -1", dim=-1)
+    case("dim-other", "vectors of the other dimension", dim=1)
+    case("iterations", "no power iteration", power_iterations=0)
+    case("iterations-many", "10,001 power iterations", power_iterations=10_001)
+    case("u", "a vector that is too short", u=of_size("w_u", "F32", 1))
+    case("v", "a vector of two dimensions", v=of_size("w_v", "F32", 3, 1))
+    case("dtype", "a vector of another dtype", v=of_size("w_v", "F16", 3))
+    case("lacks", "the weight of another name", name="x")
+
+
+def _prunings() -> None:
+    def case(name: str, why: str, *methods: tuple[str, dict[str, Any]], mask: Row = W) -> None:
+        below: list[Any] = [["seq", "tuple", []]]
+        for cls, attributes in methods:
+            below[0][2].append(["r", 5 + len(below)])
+            below.append(node_of("pruning_method", **{"class": cls}))
+            if attributes:
+                below[-1][3]["attributes"] = ["r", 5 + len(below)]
+                below.append(["map", list(attributes), list(attributes.values())])
+        hook = node_of("torch.prune", name="w", methods=["r", 5], container=False)
+        hooked(name, why, {"w_orig": W}, {"w_mask": ("m", *mask[1:])}, [hook], *below)
+
+    of_torch = "torch.nn.utils.prune:"
+    identity: tuple[str, dict[str, Any]] = (f"{of_torch}Identity", {})
+    case("M-4-mask", "a mask of another shape", identity, mask=of_size("m", "F32", 3, 2))
+    case("M-4-no-method", "no method and no container")
+    case("M-4-two-methods", "two methods and no container", identity, identity)
+    for label, why, cls, attributes in [
+        ("more", "an attribute too many", "Identity", {"amount": 1}),
+        ("none", "no attributes", "L1Unstructured", {}),
+        ("amount-negative", "less than nothing is pruned", "L1Unstructured", {"amount": -1}),
+        ("amount-more", "more than everything is pruned", "RandomUnstructured", {"amount": ["f", "1.5"]}),
+        ("amount-nan", "an amount that is no number", "RandomUnstructured", {"amount": ["f", "nan"]}),
+        ("amount-true", "true is pruned", "RandomUnstructured", {"amount": True}),
+        ("dim", "a dimension that is a text", "RandomStructured", {"amount": 1, "dim": "0"}),
+        ("order", "an unknown norm", "LnStructured", {"amount": 1, "n": "max", "dim": 0}),
+        ("mask", "a mask that is null", "CustomFromMask", {"mask": None}),
+    ]:
+        given: dict[str, Any] = dict(attributes)  # type: ignore[call-overload]
+        case(f"K-5-pruning-{label}", why, (of_torch + cls, given))
+    case("A-1-pruning", "__call__ of a method", ("a:B", {"__call__": 1}))
 
 
 def _partials(typed: Callable[..., None]) -> None:

@@ -164,7 +164,7 @@ def load(
         host = values.host_rows(meaning, positions)
         on_cpu, uncast = state.steps | host, state.all | host | values.exact_rows(meaning, positions)
         tensors = values.tensors(memory, rows, device=place, dtype=dtype, on_cpu=on_cpu, uncast=uncast)
-        built = values.build(meaning, start, tensors, audit)
+        built = values.build(meaning, start, tensors, audit, device=place, dtype=dtype)
     flags: Mode = mode or ("saved" if state.present else "eval")
     values.set_mode(built.modules, flags)
     report = ObjectReport(

@@ -54,7 +54,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
     """Open the file with every verb, and touch what comes back."""
-    from victim import alarm, kinds, nets  # noqa: F401 - the program has its classes imported
+    from victim import alarm, hooks, kinds, nets  # noqa: F401 - the program has its classes imported
 
     import torchkeep
     from torchkeep.values import finish
@@ -215,6 +215,7 @@ def _warm_up(directory: Path) -> None:
     obj = torchkeep.load(path)
     _poke(obj)
     _warm_up_values(directory / "values", kinds)
+    _warm_up_hooks(directory / "hooks")
     _poke([obj["model"]])
     torchkeep.load_into({"model": model, "adam": adam}, path)
     torchkeep.load(path, key="model", route="skeleton", mode="eval")
@@ -231,6 +232,24 @@ def _warm_up(directory: Path) -> None:
     "\u202e".encode("unicode_escape")
     torch.ones(3).requires_grad_().sum().backward()
     gc.collect()
+
+
+def _warm_up_hooks(path: Path) -> None:
+    """torch warns of what is deprecated, and imports what it compiles by, when such modules are first used."""
+    import torch
+    from torch.nn.utils import prune
+
+    import torchkeep
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        normed = torch.nn.utils.weight_norm(torch.nn.Linear(2, 2))
+    cut = prune.l1_unstructured(torch.nn.Linear(2, 2), "weight", 1)
+    spectral = torch.nn.utils.spectral_norm(torch.nn.Linear(2, 2))
+    torchkeep.save([normed, spectral, cut, torch.nn.LazyLinear(2)], path)
+    for model in torchkeep.load(path):
+        _poke([model])
+    torchkeep.load(path, route="skeleton")
 
 
 def _warm_up_values(path: Path, kinds: Any) -> None:

@@ -31,6 +31,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn, optim
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils import prune
 from xxhash import xxh3_64_intdigest
 
 import torchkeep
@@ -846,6 +848,84 @@ def bytes_that_are_found_bad_first(at: Path) -> None:
     torchkeep.load_into(Net(), damaged(saved(at, Net()), "fc.bias"), verify="first")
 
 
+class Halving(prune.BasePruningMethod):
+    PRUNING_TYPE = "unstructured"
+
+    def compute_mask(self, t: torch.Tensor, default_mask: torch.Tensor) -> torch.Tensor:
+        return default_mask
+
+
+class Forwarding(nn.Linear):
+    def weight(self) -> None:  # type: ignore[override]
+        """A method where the hook's attribute goes."""
+
+
+class Shrunk(nn.Linear):
+    """A class that a migration makes smaller."""
+
+
+class LazyNet(LazyModuleMixin, nn.Module):
+    """A lazy class of the program."""
+
+
+def pruned(method: type[prune.BasePruningMethod] = Halving, cls: type[nn.Module] = nn.Linear) -> nn.Module:
+    module = cls(2, 2)
+    method.apply(module, "weight")
+    return module
+
+
+@message(
+    errors.TrustError,
+    r"test_messages:Halving +\(pruning_method\) a pruning_method opens only when the caller names it",
+    r"classes=\{'.*:Halving': Halving\}",
+)
+def a_way_to_prune_that_nobody_named(at: Path) -> None:
+    torchkeep.load(saved(at, pruned()))
+
+
+@message(errors.TrustError, r"was given .*:Net, which is no BasePruningMethod")
+def a_way_to_prune_that_is_none(at: Path) -> None:
+    torchkeep.load(saved(at, pruned()), classes={f"{HERE}:Halving": Net})
+
+
+@message(errors.LoadError, r"a hook of torch\.nn:Linear computes weight, which would hide what its class does")
+def a_hook_that_hides_a_method(at: Path) -> None:
+    path = saved(at, pruned(prune.Identity))
+    torchkeep.load(path, classes={"torch.nn:Linear": Forwarding}, allow={"changed"})
+
+
+@message(errors.LoadError, r"LazyNet was lazy when it was saved", r":Net is no LazyModuleMixin", r"with a lazy class")
+def a_lazy_module_of_a_class_that_is_not(at: Path) -> None:
+    torchkeep.load(saved(at, LazyNet()), classes={f"{HERE}:LazyNet": Net}, allow={"changed"})
+
+
+@message(errors.LoadError, r":Shrunk has no tensors that a torch\.prune can compute 'weight' from", r"a migration")
+def a_migration_that_changes_what_a_hook_computes_from(at: Path) -> None:
+    def shrink(state: Any) -> None:
+        state.parameters["weight_orig"] = nn.Parameter(torch.ones(1))
+
+    saved(at, pruned(prune.Identity, Shrunk))
+    with registered(Shrunk, version=2, migrations={1: shrink}):
+        torchkeep.load(file(at))
+
+
+@message(
+    errors.LoadError, r"uninitialized tensor of int8, a dtype that torch .* does not have", r"Install a newer torch"
+)
+def an_uninitialized_tensor_of_a_newer_dtype(at: Path) -> None:
+    path = saved(at, [nn.parameter.UninitializedBuffer(dtype=torch.int8)])
+    known = dtypes.BY_NAME.pop("int8")
+    try:
+        torchkeep.load(path)
+    finally:
+        dtypes.BY_NAME["int8"] = known
+
+
+@message(errors.BindError, r"file: not yet initialized; target: shape \(2, 2\)", r"torchkeep\.inspect\(path\)")
+def a_file_of_a_lazy_module(at: Path) -> None:
+    torchkeep.load_into(nn.Linear(2, 2), saved(at, [nn.LazyLinear(2), nn.Linear(2, 2)]), key=0)
+
+
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_message(tmp_path: Path, name: str) -> None:
     kind, do, says = MESSAGES[name]
@@ -999,6 +1079,20 @@ def test_hooks_are_told_at_load(tmp_path: Path) -> None:
     path = saved(tmp_path, module)
     [told] = findings(lambda: torchkeep.load(path, allow="hooks"))
     assert f"{HERE}:Net came back without its forward hook" in told
+
+
+def test_what_came_back_without_its_method_is_told(tmp_path: Path) -> None:
+    path = saved(tmp_path, pruned())
+    [told] = findings(lambda: torchkeep.load(path, route="skeleton"))
+    assert "torch.nn:Linear came back with weight pruned once and for all" in told
+
+
+def test_what_remove_spectral_norm_left_behind_is_told(tmp_path: Path) -> None:
+    module = nn.utils.spectral_norm(nn.Linear(2, 2))
+    nn.utils.remove_spectral_norm(module)
+    [told] = torchkeep.save(module, file(tmp_path)).findings
+    assert told.severity == "note"
+    assert "remove_spectral_norm had left behind" in told.message
 
 
 def test_casts_are_told(tmp_path: Path) -> None:

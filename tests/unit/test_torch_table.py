@@ -14,23 +14,18 @@ from torch import nn
 
 from torchkeep.document import Role
 from torchkeep.values import torch_table
-from torchkeep.values.torch_table import FUNCTIONS, MODULES, OBJECTS, OPTIMIZERS
+from torchkeep.values.torch_table import FUNCTIONS, MODULES, OBJECTS, OPTIMIZERS, PRUNING_METHODS
 
 ROLES: dict[Role, tuple[str, ...]] = {
     "module": MODULES,
     "optimizer": OPTIMIZERS,
     "object": OBJECTS,
+    "pruning_method": PRUNING_METHODS,
     "function": FUNCTIONS,
 }
 EVERY = [(role, name) for role, names in ROLES.items() for name in names]
 
-LAZY = "holds uninitialized parameters until its first call: later work"
 NOT_IN_TABLE = {
-    **{f"LazyBatchNorm{n}d": LAZY for n in (1, 2, 3)},
-    **{f"LazyConv{n}d": LAZY for n in (1, 2, 3)},
-    **{f"LazyConvTranspose{n}d": LAZY for n in (1, 2, 3)},
-    **{f"LazyInstanceNorm{n}d": LAZY for n in (1, 2, 3)},
-    "LazyLinear": LAZY,
     "LinearCrossEntropyOptions": "options of a loss, not a module",
 }
 

@@ -9,6 +9,14 @@ from .canonical import decode as decode
 from .canonical import encode as encode
 from .check import check as check
 from .collector import collector_paused as collector_paused
+from .computed import HOOK_KINDS as HOOK_KINDS
+from .computed import LAZY_HANDLES as LAZY_HANDLES
+from .computed import PRUNING_ATTRIBUTES as PRUNING_ATTRIBUTES
+from .computed import SOURCES as SOURCES
+from .computed import Form as Form
+from .computed import hooks_of as hooks_of
+from .computed import is_computable_name as is_computable_name
+from .computed import misfit as misfit
 from .dtypes import ITEMSIZE as ITEMSIZE
 from .dtypes import NUMPY_NAME as NUMPY_NAME
 from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME

@@ -15,10 +15,12 @@ import msgspec
 
 from ..errors import FormatError, LimitError, VersionError, brief
 from ..limits import LIMITS, Limits
+from .computed import HOOK_KINDS, check_hooks, check_pruning_method, check_uninitialized
 from .dtypes import ITEMSIZE, NUMPY_NAME, numpy_itemsize
 from .geometry import extent, is_contiguous, is_dense, plain_ints, row_major
 from .kinds import (
     DEEP_KINDS,
+    FLOATING,
     KINDS,
     MAX_COLLISIONS,
     MAX_KEY_WEIGHT,
@@ -34,8 +36,6 @@ from .layouts import TENSOR_KINDS, check_layout
 from .model import Document
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
-
-_FLOATING = frozenset(name for name in ITEMSIZE if name.startswith(("float", "bfloat", "complex")))
 
 
 def check(document: Document, *, limits: Limits = LIMITS) -> None:
@@ -57,6 +57,8 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
         except FormatError as error:
             error.message += f", in node {position} of the document"
             raise
+    if nodes.have_hooks:
+        check_hooks(document, shared.nodes)
     for value in document.tensors.attributes.values():
         attributes = document.node(value)
         if type(value) is Ref and isinstance(attributes, Map) and nodes.is_shared(value.index):
@@ -220,14 +222,14 @@ def _check_bits(table: TensorTable) -> None:
     for row, bits in table.lazy.items():
         if bits not in (1, 2, 3):
             raise FormatError("a lazy bit that is not CONJ or NEG", clause="T-5")
-        if table.dtype(row) not in _FLOATING or (bits & CONJ and not table.dtype(row).startswith("complex")):
+        if table.dtype(row) not in FLOATING or (bits & CONJ and not table.dtype(row).startswith("complex")):
             raise FormatError(f"a lazy view of {table.dtype(row)}", clause="T-5")
     if not set(table.flags) <= {0, 1, PARAMETER, PARAMETER | REQUIRES_GRAD}:
         raise FormatError("flags of a tensor are not 0 to 3", clause="T-6")
-    if _FLOATING.issuperset(table.dtypes) and not table.views:
+    if FLOATING.issuperset(table.dtypes) and not table.views:
         return
     for row, flags in enumerate(table.flags):
-        if flags & REQUIRES_GRAD and table.dtype(row) not in _FLOATING:
+        if flags & REQUIRES_GRAD and table.dtype(row) not in FLOATING:
             raise FormatError(f"{table.dtype(row)} cannot require a gradient", clause="T-6")
 
 
@@ -265,6 +267,11 @@ class _Nodes:
         self._passed: set[object] = set()  # columns of keys, by identity, each with the rule that they passed
         self._key_nodes: KeyNodes | None = None
 
+    @property
+    def have_hooks(self) -> bool:
+        """Whether M-4 and M-5 speak of any node that was checked."""
+        return any(kind in HOOK_KINDS or "lazy" in fields for kind, _, fields in self._rules)
+
     def check(self, node: Node) -> None:
         """Hold one node against the rules of its type."""
         if isinstance(node, Typed):
@@ -296,6 +303,10 @@ class _Nodes:
             self._check_array(node)
         elif node.kind in TENSOR_KINDS:
             check_layout(self._document, node)
+        elif node.kind == "pruning_method":
+            check_pruning_method(self._document, node)
+        elif node.kind == "torch.uninitialized":
+            check_uninitialized(node)
         if node.kind != "module" and "attributes" in node.fields:
             attributes = self._document.node(node.fields["attributes"])
             assert isinstance(attributes, Map)
@@ -336,7 +347,7 @@ class _Nodes:
         )
 
     def _check_module(self, node: Typed) -> None:
-        """M-1: names are as torch has them, and no name means two things. M-2: of buffers that do not persist. M-4."""
+        """M-1: names are as torch has them, and no name means two things. M-2: of buffers that do not persist. M-6."""
         columns = [self._names(node, field) for field in ("parameters", "buffers", "modules", "attributes")]
         rule = tuple(map(id, columns))
         if rule not in self._passed:
@@ -352,7 +363,7 @@ class _Nodes:
             if list(hidden) != sorted(set(hidden)) or not set(columns[1]) >= set(hidden):
                 raise FormatError("non-persistent names are not names of buffers, sorted, each once", clause="M-2")
         if "direct" in node.fields and node.text("class").partition(":")[0].partition(".")[0] == "torch":
-            raise FormatError("the state of a module of torch goes through torch's own methods", clause="M-4")
+            raise FormatError("the state of a module of torch goes through torch's own methods", clause="M-6")
 
     def _names(self, node: Typed, field: str) -> tuple[str, ...]:
         """The keys of a field that K-3 found to be names; () where the field is absent."""

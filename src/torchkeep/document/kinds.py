@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from .dtypes import ITEMSIZE
 from .layouts import TENSOR_KINDS, is_parameter, is_tensor
 from .model import Document, Role
 from .nodes import Map, Node, Opaque, Ref, Seq, TensorRef, Typed, Value, children
@@ -58,6 +59,28 @@ def _callable(document: Document, value: Value) -> bool:
     """What a partial holds: never another partial, which Python would have joined with it."""
     node = document.node(value)
     return isinstance(node, Opaque) or (isinstance(node, Typed) and node.kind in _CALLABLES)
+
+
+def _parameter(document: Document, value: Value) -> bool:
+    blank = document.typed(value, "torch.uninitialized")
+    return is_parameter(document, value) if blank is None else blank.fields.get("parameter") is True
+
+
+def _buffer(document: Document, value: Value) -> bool:
+    return is_tensor(document, value) or document.typed(value, "torch.uninitialized") is not None
+
+
+def _tuple_of(*kinds: str) -> Test:
+    """A tuple of typed nodes of these kinds."""
+
+    def nodes(document: Document, value: Value) -> bool:
+        node = document.node(value)
+        if not isinstance(node, Seq) or node.kind != "tuple":
+            return False
+        items = map(document.node, node.items)
+        return all(isinstance(item, Typed) and item.kind in kinds for item in items)
+
+    return nodes
 
 
 _CALLABLES = frozenset({"function", "class", "method", "module", "object", "custom"})
@@ -169,18 +192,19 @@ KINDS: dict[str, Kind] = {
         {
             "class": _text,
             "training": _flag,
-            "parameters": _named(is_parameter),
-            "buffers": _named(is_tensor),
+            "parameters": _named(_parameter),
+            "buffers": _named(_buffer),
             "non_persistent": _texts,
             "modules": _named(_module),
             "attributes": _named(_anything),
             "extra_state": _anything,
             "hooks": _texts,
             "direct": _true,
+            "computed": _tuple_of("torch.weight_norm", "torch.spectral_norm", "torch.prune"),
+            "lazy": _true,
         },
-        frozenset(
-            {"parameters", "buffers", "non_persistent", "modules", "attributes", "extra_state", "hooks", "direct"}
-        ),
+        frozenset({"parameters", "buffers", "non_persistent", "modules", "attributes", "extra_state", "hooks"})
+        | {"direct", "computed", "lazy"},
     ),
     "custom": Kind(1, {"class": _text, "state": _anything}),
     "optimizer": Kind(
@@ -218,6 +242,15 @@ KINDS: dict[str, Kind] = {
     "torch.layout": Kind(1, {"name": _text}),
     "torch.Generator": Kind(1, {"device": _text, "state": _bytes}),
     "torch.averaging": Kind(1, {"function": _text, "decay": _number}, frozenset({"decay"})),
+    "torch.uninitialized": Kind(
+        1,
+        {"dtype": _text, "parameter": _flag, "requires_grad": _flag, "attributes": _named(_anything)},
+        frozenset({"attributes"}),
+    ),
+    "torch.weight_norm": Kind(1, {"name": _text, "dim": _integer}),
+    "torch.spectral_norm": Kind(1, {"name": _text, "dim": _integer, "power_iterations": _integer, "eps": _number}),
+    "torch.prune": Kind(1, {"name": _text, "methods": _tuple_of("pruning_method"), "container": _flag}),
+    "pruning_method": Kind(1, {"class": _text, "attributes": _named(_anything)}, frozenset({"attributes"})),
     "numpy.ndarray": Kind(1, {"dtype": _text, "data": _tensor, "writeable": _flag}),
     "numpy.scalar": Kind(1, {"dtype": _text, "data": _bytes}),
     "numpy.dtype": Kind(1, {"name": _text}),
@@ -264,7 +297,19 @@ KINDS: dict[str, Kind] = {
 
 OWN_FIELDS = frozenset(
     {"items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state"}
-    | {"args", "dims", "non_persistent", "hooks", "names", "members", "shape", "strides", "tensors"}
+    | {
+        "args",
+        "dims",
+        "non_persistent",
+        "hooks",
+        "names",
+        "members",
+        "shape",
+        "strides",
+        "tensors",
+        "computed",
+        "methods",
+    }
 )
 """Fields whose map or tuple is part of the object rather than an object of its own: nothing else refers to it."""
 
@@ -367,6 +412,9 @@ CLOSED_PACKAGES = frozenset({"torch", "builtins", "collections", "numpy"})
 
 CARRYING_KINDS = frozenset({"bytes", "str", "numpy.ndarray"})
 """Kinds whose tensor only carries something else, and goes to no device."""
+
+FLOATING = frozenset(name for name in ITEMSIZE if name.startswith(("float", "bfloat", "complex")))
+"""Dtypes of tensors that may require a gradient."""
 
 MODULE_INTERNALS = frozenset(
     {

@@ -57,7 +57,7 @@ def is_parameter(document: Document, value: Value) -> bool:
     node = document.node(value)
     if not isinstance(node, Typed) or node.kind not in TENSOR_KINDS:
         return False
-    flags = node.fields["flags"]
+    flags = node.fields.get("flags")  # not yet looked at, perhaps
     return type(flags) is int and bool(flags & PARAMETER)
 
 

@@ -131,6 +131,7 @@ Role = Literal[
     "object",
     "namedtuple",
     "enum",
+    "pruning_method",
     "custom",
     "function",
     "class",

@@ -21,11 +21,13 @@ class StateDict(msgspec.Struct):
         rows: for each name, the row of the tensor table.
         others: for each name whose tensor is a node, such as a sparse one, that node.
         extra: for each name that ends in ``_extra_state``, its value.
+        blank: names of what was not initialized yet, so that it has no row.
     """
 
     rows: dict[str, int] = {}
     others: dict[str, Ref] = {}
     extra: dict[str, Value] = {}
+    blank: list[str] = []
 
 
 def items_of(document: Document, value: Value) -> dict[Value, Value] | None:
@@ -52,11 +54,13 @@ def state_dict_of(document: Document, value: Value) -> StateDict | None:
             found.rows[key] = item.index
         elif isinstance(item, Ref) and is_tensor(document, item):
             found.others[key] = item
+        elif document.typed(item, "torch.uninitialized"):
+            found.blank.append(key)
         elif key.rpartition(".")[2] == EXTRA_STATE:
             found.extra[key] = item
         else:
             return None
-    return found if found.rows or found.others or found.extra else None
+    return found if found.rows or found.others or found.extra or found.blank else None
 
 
 _MAX_MODULES = 200_000
@@ -83,6 +87,8 @@ def _of_module(document: Document, root: Typed) -> StateDict:
                     continue
                 if isinstance(value, TensorRef):
                     found.rows[f"{prefix}{name}"] = value.index
+                elif document.typed(value, "torch.uninitialized"):
+                    found.blank.append(f"{prefix}{name}")
                 elif isinstance(value, Ref):
                     found.others[f"{prefix}{name}"] = value
         if "extra_state" in fields:

@@ -16,6 +16,7 @@ from ..document import (
     KEY_KINDS,
     PARAMETER,
     REQUIRES_GRAD,
+    SOURCES,
     TENSOR_KINDS,
     Document,
     Finding,
@@ -346,6 +347,7 @@ def _named(document: Document, value: Value) -> Iterator[Row]:
 def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, Inner]:
     fields = node.fields
     if node.kind == "module":
+        hooked = [(printable(str(hook.fields["name"])), "", ref) for ref, hook in _hooks(document, node)]
         attributes = list(_named(document, fields.get("attributes")))
         plain = [row for row in attributes if not isinstance(row[2], Ref | TensorRef)]
         large = [row for row in attributes if isinstance(row[2], Ref | TensorRef) and not _is_small(document, row[2])]
@@ -358,9 +360,9 @@ def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, In
         arguments = ", ".join(filter(None, (told, small)))
         if len(arguments) > 2 * _TEXT_LENGTH:
             arguments = arguments[: 2 * _TEXT_LENGTH - 3] + "..."
-        mode = "" if fields["training"] else " (eval)"
+        mode = (" (lazy)" if "lazy" in fields else "") + ("" if fields["training"] else " (eval)")
         owned = (_named(document, fields.get(name)) for name in ("parameters", "buffers", "modules"))
-        return f"{printable(str(fields['class']))}({arguments}){mode}", chain(*owned, large)
+        return f"{printable(str(fields['class']))}({arguments}){mode}", chain(*owned, hooked, large)
     if node.kind == "object":
         return f"{printable(str(fields['class']))} object", _named(document, fields["attributes"])
     if node.kind == "optimizer":
@@ -383,11 +385,39 @@ def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, In
     return _value_text(document, node), []
 
 
+def _hooks(document: Document, module: Typed) -> list[tuple[Ref, Typed]]:
+    """The hooks that compute attributes of a module."""
+    held = document.node(module.fields.get("computed"))
+    refs = [item for item in held.items if isinstance(item, Ref)] if isinstance(held, Seq) else []
+    return [(ref, node) for ref in refs if isinstance(node := document.nodes[ref.index], Typed)]
+
+
+def _hook_text(document: Document, node: Typed) -> str:
+    """How an attribute is computed, on one line."""
+    if node.kind == "torch.prune":
+        held = document.node(node.fields["methods"])
+        methods = [_brief(document, method) for method in (held.items if isinstance(held, Seq) else ())]
+        shown = ", ".join(methods[:_MAX_METHODS]) + (", ..." if len(methods) > _MAX_METHODS else "")
+        return f"computed by prune ({shown})"
+    return f"computed by {node.kind.removeprefix('torch.')} (dim={_leaf(document, node.fields['dim'])})"
+
+
+_MAX_METHODS = 8
+"""Ways to prune that a line shows."""
+
+
 def _value_text(document: Document, node: Typed) -> str:
     """A value that is no container, on one line."""
     fields = node.fields
     if node.kind == "enum":
         return f"{printable(str(fields['class']))}.{printable('|'.join(document.texts(fields['members'])) or '0')}"
+    if node.kind in SOURCES:
+        return _hook_text(document, node)
+    if node.kind == "torch.uninitialized":
+        frozen = "" if fields["requires_grad"] else "frozen "
+        return (
+            f"uninitialized {f'{frozen}parameter' if fields['parameter'] else 'buffer'} {printable(node.text('dtype'))}"
+        )
     if node.kind == "torch.Generator":
         return f"torch.Generator on {printable(str(fields['device']))}"
     values = [value for name, value in fields.items() if name != "writeable"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.utils.prune import BasePruningMethod
 
 from ..document import (
     CONTAINER_KINDS,
@@ -29,9 +30,11 @@ from ..document import (
     Typed,
     Value,
     children,
+    hooks_of,
 )
 from ..errors import ChangedClassError, LoadError, TrustError, brief_text
 from . import sources, torch_table
+from .lazy import why_not_lazy
 from .registry import Registration, class_name, registration
 from .standins import Record, Skeleton
 from .trust import Closed, Opened, Resolver, hides, last_name
@@ -122,6 +125,7 @@ def audit(
             result.findings.append(Finding("unsaveable", "warning", "", f"{node.what} came back as an inert Record."))
         if isinstance(node, Typed) and node.kind == "module":
             _check_hooks(document, node, result, allowed, path)
+            _check_known_hooks(document, node, result.of(node), path)
         if isinstance(node, Typed) and node.kind in _STANDIN:
             cls = (result.of(node) if node.kind in ROLES else None) or _STANDIN[node.kind]
             _check_hiding(document, node.fields.get("attributes"), cls, str(node.fields.get("class", node.kind)), path)
@@ -136,6 +140,8 @@ _STANDIN: dict[str, type] = {
     "module": Skeleton,
     "object": Record,
     "optimizer": torch.optim.Optimizer,
+    "pruning_method": BasePruningMethod,
+    "torch.uninitialized": torch.nn.Parameter,
     "OrderedDict": OrderedDict,
     "Counter": Counter,
     "Namespace": argparse.Namespace,
@@ -187,6 +193,24 @@ def _check_hooks(document: Document, node: Typed, result: Audit, allowed: frozen
                 'file holds. Nothing was loaded. Pass allow={"hooks"} to load it without, and register them again.'
             )
         result.findings.append(Finding("hooks", "warning", "", f"{name} came back without its {', '.join(hooks)}."))
+
+
+def _check_known_hooks(document: Document, node: Typed, cls: type | None, path: str) -> None:
+    """Hooks that come back suit the class: what they compute hides nothing, and what was lazy can be."""
+    name = node.text("class")
+    if cls is None:
+        return
+    for hook in hooks_of(document, node):
+        if hides(cls, hook.text("name")):
+            raise LoadError(
+                f"{path}: a hook of {name} computes {brief_text(hook.text('name'))}, which would hide what its class "
+                "does. Nothing was loaded."
+            )
+    if "lazy" in node.fields and (reason := why_not_lazy(cls)):
+        raise LoadError(
+            f"{path}: {name} was lazy when it was saved, and {class_name(cls)} {reason}. Nothing was loaded. Load it "
+            "with a lazy class."
+        )
 
 
 def _check_hiding(document: Document, value: Value, cls: type, what: str, path: str) -> None:
@@ -241,7 +265,7 @@ def _why_closed(opened: Opened, method: str) -> str | None:
 
 
 def is_direct(node: Typed, cls: type) -> bool:
-    """Whether a module's state is written past its `__setstate__`, since it was taken past its `__getstate__` (M-4).
+    """Whether a module's state is written past its `__setstate__`, since it was taken past its `__getstate__` (M-6).
 
     A class without a `__getstate__` of its own has it run, whatever the file says.
     """
@@ -304,7 +328,7 @@ def _names(document: Document, node: Typed) -> frozenset[str]:
         name
         for field_name in ("attributes", "parameters", "buffers", "modules")
         for name in document.named(node.fields.get(field_name))
-    ) | {"training"}
+    ) | {"training", *(hook.text("name") for hook in hooks_of(document, node))}
 
 
 # --- what people read -------------------------------------------------------------------------------

@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..document import EXTRA_STATE, ITEMSIZE, Document, Ref, StateDict, TensorRef, Typed, Value, extent, shape_of
 from .dtypes import dtype_name
 from .names import Rename, match_prefixes, rename
+
+NOT_INITIALIZED = "not yet initialized"
+"""What the file has of a tensor that was lazy when it was saved."""
 
 
 @dataclass(slots=True)
@@ -33,6 +37,7 @@ class Match:
         renamed: names of the file that stand for other names.
         cast: names whose dtype changes: (name, in the file, in the target).
         tied: names that are filled through another name of the same tensor.
+        blank: names that neither has initialized yet.
         total: how many tensors the target has.
         by_itself: how many a target with its own `load_state_dict` filled, once it has.
     """
@@ -49,6 +54,7 @@ class Match:
     renamed: dict[str, str] = field(default_factory=dict)
     cast: list[tuple[str, str, str]] = field(default_factory=list)
     tied: list[str] = field(default_factory=list)
+    blank: list[str] = field(default_factory=list)
     total: int = 0
     by_itself: int | None = None
 
@@ -57,7 +63,7 @@ class Match:
         """How many of the target's tensors are filled."""
         if self.by_itself is not None:
             return self.by_itself
-        return len(self.rows) + len(self.others) + len(self.tied)
+        return len(self.rows) + len(self.others) + len(self.tied) + len(self.blank)
 
 
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -75,6 +81,15 @@ def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
             if buffer is not None and name not in child._non_persistent_buffers_set:
                 found[prefix + name] = buffer
     return found
+
+
+def initialized_by_loading(module: torch.nn.Module) -> set[str]:
+    """Names of tensors without a shape that get one by being loaded, by the hook of their lazy module."""
+    lazy = ((prefix, child) for prefix, child in _modules(module) if isinstance(child, LazyModuleMixin))
+    waiting = (pair for pair in lazy if "_load_hook" in vars(pair[1]))
+    held = ((prefix, {**child._parameters, **child._buffers}) for prefix, child in waiting)
+    named = ((prefix + name, each) for prefix, parts in held for name, each in parts.items())
+    return {name for name, each in named if each is not None and torch.nn.parameter.is_lazy(each)}
 
 
 def extra_states_of(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
@@ -118,7 +133,7 @@ def match(
     targets = tensors_of(module)
     extras = extra_states_of(module)
     wanted = [*targets, *extras]
-    given = rename([*weights.rows, *weights.others, *weights.extra], how, where=where)
+    given = rename([*weights.rows, *weights.others, *weights.extra, *weights.blank], how, where=where)
     prefixed = match_prefixes(list(given.values()), wanted)
     new_names = {old: prefixed[new] for old, new in given.items()}
     found = Match(module, total=len(targets))
@@ -127,16 +142,24 @@ def match(
     rows = {new: weights.rows[old] for old, new in new_names.items() if old in weights.rows}
     extra = {new: weights.extra[old] for old, new in new_names.items() if old in weights.extra}
     others = {new: weights.others[old] for old, new in new_names.items() if old in weights.others}
+    blank = dict.fromkeys(new_names[old] for old in weights.blank)
     found.given = {name: TensorRef(row) for name, row in rows.items()} | others
-    found.unexpected = [name for name in (*found.given, *extra) if name not in targets and name not in extras]
+    offered = (*found.given, *extra, *blank)
+    found.unexpected = [name for name in offered if name not in targets and name not in extras]
+    lazy = initialized_by_loading(module)
     found.extra = {name: value for name, value in extra.items() if name in extras}
     found.missing = [name for name in extras if name not in extra]
     filled: dict[object, str] = {}
     memory = id if assign else memory_of
     for name, target in targets.items():
+        if name in blank:
+            if torch.nn.parameter.is_lazy(target):
+                found.blank.append(name)
+            else:
+                found.mismatched.append((name, NOT_INITIALIZED, f"shape {tuple(target.shape)}"))
         if name not in rows:
             continue
-        problem = _problem(document, rows[name], target, assign=assign)
+        problem = _problem(document, rows[name], target, assign=assign, lazy=name in lazy)
         first = filled.get(memory(target))
         if problem is None and first is not None and not _same(document, found.rows[first], rows[name], same_bytes):
             problem = "values of its own", f"tied to {first!r}"
@@ -159,7 +182,7 @@ def match(
             else:
                 found.mismatched.append((name, *problem))
     for name, target in targets.items():
-        if name not in found.given:
+        if name not in found.given and name not in blank:
             (found.tied if memory(target) in filled else found.missing).append(name)
     if not assign:
         _refuse_overlaps(found, targets)
@@ -205,12 +228,20 @@ def _refuse_overlaps(found: Match, targets: dict[str, torch.Tensor]) -> None:
                 reach, last = end, name
 
 
-def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool) -> tuple[str, str] | None:
-    """What of a tensor does not fit: (in the file, in the target), or None."""
+def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool, lazy: bool) -> tuple[str, str] | None:
+    """What of a tensor does not fit: (in the file, in the target), or None.
+
+    Args:
+        document: a checked Document.
+        row: the tensor in the file.
+        target: the tensor in the target.
+        assign: whether the one will take the other's place.
+        lazy: whether the target, being loaded, takes the shape that it is given.
+    """
     table = document.tensors
-    if torch.nn.parameter.is_lazy(target):
+    if torch.nn.parameter.is_lazy(target) and not lazy:
         return f"shape {table.shape(row)}", "not yet initialized: run one batch through the lazy module first"
-    if table.shape(row) != tuple(target.shape):
+    if not lazy and table.shape(row) != tuple(target.shape):
         return f"shape {table.shape(row)}", f"shape {tuple(target.shape)}"
     if assign:
         if target.requires_grad and _kind(table.dtype(row)) < _REAL:
@@ -218,12 +249,13 @@ def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool
         return None
     if target.device.type == "meta":
         return "values", "on the meta device, which holds none: pass assign=True"
-    if target.layout != torch.strided or target.is_quantized or type(target) not in (torch.Tensor, torch.nn.Parameter):
+    plain = lazy or type(target) in (torch.Tensor, torch.nn.Parameter)
+    if not plain or target.layout != torch.strided or target.is_quantized:
         return "a plain tensor", f"a {type(target).__name__} of layout {target.layout}"
     saved, now = table.dtype(row), dtype_name(target.dtype)
     if saved != now and (_kind(saved) > _kind(now) or not {saved, now} <= _CASTABLE):
         return f"dtype {saved}", f"dtype {now}, which cannot hold it"
-    if any(stride == 0 and size > 1 for stride, size in zip(target.stride(), target.shape, strict=True)):
+    if not lazy and any(stride == 0 and size > 1 for stride, size in zip(target.stride(), target.shape, strict=True)):
         return "a value for each element", "expanded: its elements share memory"
     return None
 

@@ -10,7 +10,7 @@ import torch
 
 from ..document import Document, StateDict, Value, is_optimizer, items_of, parts_with_weights, state_dict_of
 from ..errors import BindError
-from .bind import Match, SameBytes, match, tensors_of
+from .bind import NOT_INITIALIZED, Match, SameBytes, initialized_by_loading, match, tensors_of
 from .bind_optimizer import OptimizerMatch, match_optimizer, saved_optimizer
 from .names import Rename
 from .transfer import intervenes
@@ -162,13 +162,15 @@ def _bind_module(
 ) -> None:
     made = match(document, weights, module, how=how, assign=assign, same_bytes=same_bytes, where=where)
     found.modules[label] = made
+    lazy = initialized_by_loading(module)
     for name, target in tensors_of(module).items():
-        if torch.nn.parameter.is_lazy(target):
+        if torch.nn.parameter.is_lazy(target) and name not in lazy and name not in made.blank:
             found.problems.append(
                 ("lazy", f"{label or 'model'}[{name!r}]", "lazy: run one batch through the target first")
             )
     if intervenes(module):  # its own load_state_dict has the last word on names and shapes
-        for name, ours, theirs in made.conflicts:
+        blank = [row for row in made.mismatched if row[1] == NOT_INITIALIZED]
+        for name, ours, theirs in (*made.conflicts, *blank):
             found.problems.append(("mismatched", f"{label or 'model'}[{name!r}]", f"file: {ours}; target: {theirs}"))
         return
     place = label or "model"

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from ..document import (
+    HOOK_KINDS,
     MAX_COLLISIONS,
     ROLES,
     TENSOR_KINDS,
@@ -38,6 +39,8 @@ from ..document import (
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text
 from . import arrays, averaging, data_table, library, sources, tensor_kinds
 from .audit import Audit, is_direct, owner_of
+from .hooked import Hook, put_on
+from .lazy import make_lazy, make_uninitialized
 from .pack import buffer_of
 from .parametrized import restore
 from .registry import ModuleState, class_name, registration
@@ -56,7 +59,15 @@ class Built:
     modules: list[torch.nn.Module]
 
 
-def build(document: Document, start: Value, tensors: Mapping[int, torch.Tensor], audit: Audit) -> Built:
+def build(
+    document: Document,
+    start: Value,
+    tensors: Mapping[int, torch.Tensor],
+    audit: Audit,
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> Built:
     """Put together what `start` leads to.
 
     Args:
@@ -64,12 +75,14 @@ def build(document: Document, start: Value, tensors: Mapping[int, torch.Tensor],
         start: the part that is wanted.
         tensors: its tensors, by row of the table.
         audit: what an audit of this part opened.
+        device: where what is not initialized yet will be.
+        dtype: what of it is floating-point becomes; None leaves it as it was saved.
 
     Raises:
         FormatError: the nodes describe what cannot exist, such as a tuple that holds itself.
         LoadError: a migration or a `__setstate__` raised.
     """
-    builder = _Builder(document, tensors, audit)
+    builder = _Builder(document, tensors, audit, device or torch.device("cpu"), dtype)
     obj = builder.build(start)
     return Built(obj, [made for made in builder.made.values() if is_a(made, torch.nn.Module)])
 
@@ -79,6 +92,8 @@ class _Builder:
     document: Document
     tensors: Mapping[int, torch.Tensor]
     audit: Audit
+    device: torch.device
+    dtype: torch.dtype | None
     made: dict[int, Any] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
     attributed: dict[int, None] = field(default_factory=dict)
@@ -121,11 +136,21 @@ class _Builder:
         for node, module in self.modules:
             opened = self.audit.opened.get((node.text("class"), "module"))
             restore(module, named=opened is None or opened.how != "imported")
+            if "lazy" in node.fields:
+                make_lazy(module)
+            self._put_on(node, module)
         for scheduler in self.schedulers:
             _count_steps(scheduler)
         for row in self.attributed:  # last, since they may lead back to their tensor
             vars(self.tensors[row]).update(self._value(attributes[row]))
         return self._value(start)
+
+    def _put_on(self, node: Typed, module: torch.nn.Module) -> None:
+        """The hooks that compute attributes of a module, once all that they need is there."""
+        if (hooks := self._value(node.fields.get("computed"))) and (left := put_on(module, hooks)):
+            names = ", ".join(map(brief_text, left))
+            message = f"{node.text('class')} came back with {names} pruned once and for all: a method did not open."
+            self.audit.findings.append(Finding("hooks", "warning", "", message))
 
     def _leave(self, position: int) -> None:
         """Finish a node, and then those that waited for it; or let it wait for a child that is not there yet."""
@@ -176,6 +201,8 @@ class _Builder:
             return OrderedDict()
         if node.kind in library.SHELLS:
             return library.SHELLS[node.kind](node)
+        if node.kind == "torch.uninitialized":
+            return make_uninitialized(node, self.device, self.dtype)
         if node.kind in ("module", "object", "optimizer"):
             cls = self.audit.of(node)
             if cls is None:
@@ -200,7 +227,10 @@ class _Builder:
                 self._finish_sequence(node, position, shell)
             elif isinstance(node, Typed):
                 fields = {name: self._value(value) for name, value in node.fields.items()}
-                if shell is _MISSING:
+                if node.kind in HOOK_KINDS:
+                    opened = self.audit.of(node) if node.kind == "pruning_method" else None
+                    self.made[position] = Hook(node.kind, fields, opened)
+                elif shell is _MISSING:
                     self.made[position] = self._immutable(node, fields)
                 elif node.kind in library.FILL:
                     library.FILL[node.kind](shell, fields)
@@ -336,6 +366,9 @@ class _Builder:
 
     def _fill_ordered_dict(self, node: Typed, shell: OrderedDict[Any, Any], fields: dict[str, Any]) -> None:
         shell.update(fields["items"])
+        vars(shell).update(fields.get("attributes", {}))
+
+    def _fill_uninitialized(self, node: Typed, shell: torch.Tensor, fields: dict[str, Any]) -> None:
         vars(shell).update(fields.get("attributes", {}))
 
     def _fill_object(self, node: Typed, shell: Any, fields: dict[str, Any]) -> None:
@@ -497,6 +530,7 @@ _MADE_HERE: dict[str, Callable[[_Builder, Typed, dict[str, Any]], Any]] = {
 
 _FILL: dict[str, Callable[[_Builder, Typed, Any, dict[str, Any]], None]] = {
     "OrderedDict": _Builder._fill_ordered_dict,
+    "torch.uninitialized": _Builder._fill_uninitialized,
     "object": _Builder._fill_object,
     "module": _Builder._fill_module,
     "optimizer": _Builder._fill_optimizer,

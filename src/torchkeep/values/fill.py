@@ -127,6 +127,8 @@ class _Fill:
             others = (name for name in found.given if name not in rows)
             state |= {name: self._built(found.given[name]).detach() for name in others}
             state |= {name: self._built(value) for name, value in found.extra.items()}
+            targets = tensors_of(found.module)
+            state |= {name: targets[name] for name in found.blank}  # as it is: neither has anything to give
             return lambda: self._by_its_own(found, state)
         built = {name: self._built(value).detach() for name, value in found.others.items()}
         if self.replace:

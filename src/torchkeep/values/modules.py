@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ import torch
 from ..document import MODULE_INTERNALS
 from . import torch_table
 from .encode import Context, Hidden, Named, Parts, Step, attribute, codecs, codecs_by_base, mapping, typed
+from .hooked import take_off
+from .lazy import handles_of, without_handles
 from .parametrized import base_of, is_own_hook
 from .registry import class_name
 from .state import state_of
@@ -34,6 +37,11 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
     if callable(attributes.get("extra_repr")):
         del attributes["extra_repr"]  # torchao sets one on each layer that it changes
         context.note("extra-repr", "note", "has an extra_repr of its own, which only changes how it is shown.")
+    own = handles_of(module, state)
+    if own is not None:
+        attributes = without_handles(attributes)
+    hooked = take_off(state, attributes, cls, context)
+    attributes = hooked.attributes
     for name, value in attributes.items():
         if callable(value) and hides(cls, name):
             reason = f"hides the method {name!r} of {class_name(cls)}: the file would hold code, not data"
@@ -57,7 +65,8 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
     if cls.get_extra_state is not torch.nn.Module.get_extra_state:
         extra = fields["extra_state"] = context.ask(module, module.get_extra_state)
         steps["extra_state"] = attribute("_extra_state", hidden=not isinstance(extra, torch.Tensor))
-    if hooks := [kind for name, kind in _HOOKS.items() if not all(map(is_own_hook, (state.get(name) or {}).values()))]:
+    known = (own or {}, hooked.known)
+    if hooks := [kind for name, kind in _HOOKS.items() if _has_others(state.get(name) or {}, name, known)]:
         fields["hooks"] = tuple(hooks)
         context.note(
             "hooks",
@@ -67,7 +76,17 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
         )
     if direct:
         fields["direct"] = True
+    if hooked.hooks:
+        fields["computed"] = tuple(hooked.hooks.values())
+    if own is not None:
+        fields["lazy"] = True
     return typed("module", fields, steps)
+
+
+def _has_others(hooks: Mapping[int, Any], name: str, known: tuple[Mapping[str, set[int]], ...]) -> bool:
+    """Whether a dict of hooks has any that do not come back."""
+    keys = set().union(*(each.get(name, ()) for each in known))
+    return not all(key in keys or is_own_hook(hook) for key, hook in hooks.items())
 
 
 def _state(module: torch.nn.Module, cls: type[torch.nn.Module], context: Context) -> tuple[dict[str, Any], bool]:

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional
 import torch.nn.init
 import torch.nn.utils.parametrizations
+import torch.nn.utils.prune
 import torch.optim
 import torch.optim.swa_utils
 
@@ -41,6 +42,14 @@ MODULES: Final[tuple[str, ...]] = (
     *_names("torch.nn.modules.linear", "NonDynamicallyQuantizableLinear"),  # MultiheadAttention.out_proj
     # convolution
     *_names("torch.nn", "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Fold Unfold"),
+    # what gets its shapes at the first call
+    *_names(
+        "torch.nn",
+        """
+        LazyLinear LazyConv1d LazyConv2d LazyConv3d LazyConvTranspose1d LazyConvTranspose2d LazyConvTranspose3d
+        LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d LazyInstanceNorm1d LazyInstanceNorm2d LazyInstanceNorm3d
+        """,
+    ),
     # recurrent
     *_names("torch.nn", "RNNBase RNN LSTM GRU RNNCellBase RNNCell LSTMCell GRUCell"),
     # transformer
@@ -129,6 +138,11 @@ OPTIMIZERS: Final[tuple[str, ...]] = _names(
     Optimizer ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam RAdam RMSprop Rprop SGD
     SparseAdam
     """,
+)
+
+PRUNING_METHODS: Final[tuple[str, ...]] = _names(
+    "torch.nn.utils.prune",
+    "Identity RandomUnstructured L1Unstructured RandomStructured LnStructured CustomFromMask",
 )
 
 ENUMS: Final[tuple[str, ...]] = _names("torch.nn.utils.parametrizations", "_OrthMaps")
@@ -333,6 +347,7 @@ def _table() -> dict[Role, dict[str, Any]]:
         "module": dict(_classes(MODULES, torch.nn.Module)),
         "optimizer": dict(_classes(OPTIMIZERS, torch.optim.Optimizer)),
         "object": dict(_classes(OBJECTS, object)),
+        "pruning_method": dict(_classes(PRUNING_METHODS, torch.nn.utils.prune.BasePruningMethod)),
         "enum": dict(_classes(ENUMS, enum.Enum)),
         "function": dict(_functions(FUNCTIONS)),
     }

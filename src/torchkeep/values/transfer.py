@@ -165,10 +165,14 @@ def load_by_its_own(
     """
     homes = [home for child in module.modules() for home in (child._parameters, child._buffers)]
     before: list[tuple[dict[str, Any], dict[str, Any]]] = [(home, dict(home)) for home in homes]
+    every = {id(t): t for _, held in before for t in held.values() if t is not None}.values()
+    lazy = [
+        (tensor, type(tensor), tensor.device, tensor.dtype) for tensor in every if torch.nn.parameter.is_lazy(tensor)
+    ]
     values = [
         (tensor, tensor.detach().clone())
-        for tensor in {id(t): t for _, held in before for t in held.values() if t is not None}.values()
-        if tensor.device.type != "meta"
+        for tensor in every
+        if not torch.nn.parameter.is_lazy(tensor) and tensor.device.type != "meta"
     ]
     try:
         accept(module.load_state_dict(state, strict=False, assign=assign))
@@ -176,6 +180,10 @@ def load_by_its_own(
         for home, held in before:
             home.clear()
             home.update(held)
+        for tensor, cls, device, dtype in lazy:
+            if type(tensor) is not cls:  # it took a shape
+                tensor.data = torch.empty(0, device=device, dtype=dtype)
+                tensor.__class__ = cls
         for tensor, value in values:
             if bytes(buffer_of(tensor.detach())) != bytes(buffer_of(value)):
                 with torch.inference_mode(tensor.is_inference()), torch.no_grad():

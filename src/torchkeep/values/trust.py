@@ -17,6 +17,7 @@ from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, Membe
 from typing import Any, Literal
 
 import torch
+from torch.nn.utils.prune import BasePruningMethod
 
 from ..document import HELD_KINDS, Role
 from . import data_table, registry, torch_table
@@ -176,10 +177,11 @@ class Resolver:
         if isinstance(obj, type):
             if torch_table.is_code_carrier(obj):
                 return Closed(name, role, "carries code of its own", "none")
-            wanted = {"module": torch.nn.Module, "optimizer": torch.optim.Optimizer}.get(role)
+            wanted = _BASES.get(role)
             if wanted is not None and not issubclass(obj, wanted):
                 return Closed(name, role, f"was given {class_name(obj)}, which is no {wanted.__name__}")
-            if role in ("module", "object") and (getattr(obj, "__abstractmethods__", None) or not is_makeable(obj)):
+            made_empty = role in ("module", "object", "pruning_method")
+            if made_empty and (getattr(obj, "__abstractmethods__", None) or not is_makeable(obj)):
                 return Closed(name, role, "is abstract, or derives from a builtin class")
             if role == "object" and not is_plain_class(obj):
                 return Closed(name, role, "is not a class whose objects are a __dict__ and slots and nothing more")
@@ -195,6 +197,12 @@ class Resolver:
             return Closed(name, role, f"is a {type(obj).__name__} where a {role} was saved")
         return opened
 
+
+_BASES: dict[Role, type] = {
+    "module": torch.nn.Module,
+    "optimizer": torch.optim.Optimizer,
+    "pruning_method": BasePruningMethod,
+}
 
 _RUNS_BY_ITSELF = frozenset({"__del__", "__class__", "__dict__"})
 _FORBIDDEN: dict[Role, frozenset[str]] = {
