@@ -22,7 +22,7 @@ def each_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         if not hasattr(os, "preadv"):
             pytest.skip("this system has the portable path only")
         return path
-    rooms = {source: ["PREADV"], staged: ["PWRITEV", "FALLOCATE", "FCHMOD", "LINK", "DIRECTORY_FSYNC"]}
+    rooms = {source: ["PREADV", "MAP_PRIVATE"], staged: ["PWRITEV", "FALLOCATE", "FCHMOD", "LINK", "DIRECTORY_FSYNC"]}
     for room, names in rooms.items():
         assert {name for name in vars(room) if name.startswith("_HAVE_")} == {f"_HAVE_{name}" for name in names}
         for name in names:

@@ -6,6 +6,7 @@ Imported by the children of `test_systems.py`, after torch and before torchkeep.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import stat
 import sys
@@ -33,6 +34,8 @@ def become(system: str) -> None:
     """`system` is ``"linux"`` (nothing changes), ``"bare"``, ``"windows"`` or ``"macos"``."""
     if system in ("bare", "windows"):
         _drop(WINDOWS_LACKS + ("link symlink" if system == "bare" else ""))
+        for name in ("MAP_PRIVATE", "MAP_SHARED", "MAP_NORESERVE", "PROT_READ", "PROT_WRITE"):
+            vars(mmap).pop(name, None)
         for module in POSIX_ONLY:
             sys.modules[module] = None  # type: ignore[assignment]
     if system == "macos":

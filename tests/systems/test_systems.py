@@ -167,7 +167,7 @@ assert names() == ["net.safetensors"], names()
 
 CAPABILITIES = """
 flags = {name: value for name, value in (*vars(staged).items(), *vars(source).items()) if name.startswith("_HAVE_")}
-assert len(flags) == 6
+assert len(flags) == 7
 if SYSTEM in ("bare", "windows"):
     assert [name for name, value in flags.items() if value] == ["_HAVE_LINK"] * (SYSTEM == "windows"), flags
 if SYSTEM == "macos":

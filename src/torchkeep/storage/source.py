@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _HAVE_PREADV = hasattr(os, "preadv")
+_HAVE_MAP_PRIVATE = hasattr(mmap, "MAP_PRIVATE")
 
 _UNCHANGED = "nothing was read"
 _RUN_NBYTES = 8 << 20
@@ -82,8 +83,13 @@ class Source:
         It outlives the source. Who shortens the file meanwhile takes the pages away, and whoever then touches
         them dies of SIGBUS.
         """
+        fd = self._file.fileno()
         try:
-            return mmap.mmap(self._file.fileno(), self.nbytes, access=mmap.ACCESS_COPY)
+            if not _HAVE_MAP_PRIVATE:
+                return mmap.mmap(fd, self.nbytes, access=mmap.ACCESS_COPY)
+            # No memory is set aside for pages that may never be written: a file may be larger than all there is.
+            flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+            return mmap.mmap(fd, self.nbytes, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         except ValueError as error:  # what Python says of a file that has become shorter
             raise FormatError(
                 f"{self.path!r} was truncated while reading: it is shorter than the {self.nbytes} bytes that it had. "
@@ -91,8 +97,8 @@ class Source:
             ) from error
         except OSError as error:
             raise PathError(
-                f"cannot map {self.path!r}: {error.strerror or error}; {_UNCHANGED}. Some file systems cannot be "
-                "mapped: load it without mmap=True.",
+                f"cannot map {self.path!r}: {error.strerror or error}; {_UNCHANGED}. Load it without mmap=True, "
+                "or by parts with key=.",
                 errno=error.errno,
                 filename=self.path,
             ) from error
