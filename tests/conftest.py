@@ -1,11 +1,31 @@
-"""Profiles of hypothesis: no deadlines anywhere, and in CI the same examples every time."""
+"""Profiles of hypothesis, no deadlines anywhere and in CI the same examples every time; and both paths of storage."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(params=["native", "portable"])
+def each_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test twice: as this system does it, and as one does that has none of the calls that are optional."""
+    from torchkeep.storage import source, staged
+
+    path: str = request.param
+    if path == "native":
+        if not hasattr(os, "preadv"):
+            pytest.skip("this system has the portable path only")
+        return path
+    rooms = {source: ["PREADV", "MAP_PRIVATE"], staged: ["PWRITEV", "FALLOCATE", "FCHMOD", "LINK", "DIRECTORY_FSYNC"]}
+    for room, names in rooms.items():
+        assert {name for name in vars(room) if name.startswith("_HAVE_")} == {f"_HAVE_{name}" for name in names}
+        for name in names:
+            monkeypatch.setattr(room, f"_HAVE_{name}", False)
+    monkeypatch.setattr(staged, "_FULL_FSYNC", None)
+    return path

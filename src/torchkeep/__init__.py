@@ -20,6 +20,7 @@ from .errors import AccessError as AccessError
 from .errors import BindError as BindError
 from .errors import ChangedClassError as ChangedClassError
 from .errors import DestinationError as DestinationError
+from .errors import DeviceError as DeviceError
 from .errors import DigestError as DigestError
 from .errors import ExistsError as ExistsError
 from .errors import FormatError as FormatError

@@ -70,6 +70,7 @@ def save(
     """
     from . import values
 
+    values.require_little_endian(SaveError, "Nothing was written.")
     allowed = _allowed(allow, {"unsaveable"})
     name = os.fsdecode(path)
     if name.lower().endswith(_TORCH_SUFFIXES):
@@ -97,8 +98,8 @@ def save(
 def load(
     path: StrPath,
     *,
-    device: str | torch.device | None = None,
-    map_location: str | torch.device | None = None,
+    device: str | int | torch.device | None = None,
+    map_location: str | int | torch.device | None = None,
     dtype: torch.dtype | None = None,
     mode: Mode | None = None,
     key: Key | None = None,
@@ -106,6 +107,7 @@ def load(
     trust: Iterable[str] = (),
     route: Literal["auto", "structure", "skeleton"] = "auto",
     allow: Iterable[str] = (),
+    mmap: bool = False,
 ) -> Any:
     """Load what was saved: a model as an `nn.Module`, on the CPU, in eval mode; anything else as it was.
 
@@ -114,7 +116,8 @@ def load(
 
     Args:
         path: a torchkeep file or any safetensors file.
-        device: where tensors go; ``"cpu"`` by default, whatever device they were saved from.
+        device: where tensors go; ``"cpu"`` by default, whatever device they were saved from. Any device that torch
+            knows; on ``"meta"`` tensors have shapes and no values, and are not read.
         map_location: torch's word for `device`.
         dtype: a floating-point dtype that floating-point tensors are cast to; each cast is reported.
             Optimizer state keeps its dtype.
@@ -129,6 +132,12 @@ def load(
             its weights, on torch's own classes and those given; ``"auto"`` is ``"structure"``.
         allow: losses that are accepted: ``"hooks"`` (the model had hooks, which no file holds), ``"changed"``
             (its class now assigns attributes that the file lacks).
+        mmap: let the tensors be the file itself, mapped, so that bytes are read when they are first used and
+            processes share them. Writing to a tensor copies the page and never changes the file. The header is
+            checked, the bytes are not. What a file cannot serve as it is (another device or dtype, channels_last,
+            arrays, long texts) is read and checked as ever. The file must stay as it is for as long as its tensors
+            live: replacing it, as `save` does, is safe (Windows refuses it), but a program that shortens it ends
+            this process with SIGBUS at the next touch, and one that writes into it changes the tensors.
 
     Returns:
         The object. `torchkeep.report_of(obj)` tells how it came back.
@@ -138,11 +147,13 @@ def load(
         TrustError: classes did not open; the message gives the call that opens each.
         ChangedClassError: a class now asks for attributes that the file lacks.
         KeyMissingError: there is no such part.
+        DeviceError: torch or this machine does not have the device, or a tensor cannot go there.
         LoadError: any other reason. Nothing is returned.
         PathError: the file system refused.
     """
     from . import values
 
+    values.require_little_endian(LoadError, _NOTHING)
     allowed = _allowed(allow, {"hooks", "changed"})
     place = values.device_of(device, map_location)
     values.require_floating(dtype)
@@ -158,11 +169,22 @@ def load(
         start = document.find(meaning, key, path=name)
         positions, rows = meaning.reachable(start)
         audit = values.audit(meaning, positions, resolver, path=name, skeleton=route == "skeleton", allow=allowed)
-        memory = values.allocate(meaning.tensors, rows)
-        _Reader(source, contents).fill(memory)
+        reader = _Reader(source, contents)
         state = values.optimizer_rows(meaning, positions)
         host = values.host_rows(meaning, positions)
         on_cpu, uncast = state.steps | host, state.all | host | values.exact_rows(meaning, positions)
+        given = values.unread(
+            meaning.tensors,
+            rows,
+            device=place,
+            dtype=dtype,
+            on_cpu=on_cpu,
+            uncast=uncast,
+            looked_at=values.looked_at_rows(meaning, positions),
+            mapped=reader.map() if mmap else None,
+        )
+        memory = values.allocate(meaning.tensors, rows, given=given)
+        reader.fill(memory)
         tensors = values.tensors(memory, rows, device=place, dtype=dtype, on_cpu=on_cpu, uncast=uncast)
         built = values.build(meaning, start, tensors, audit, device=place, dtype=dtype)
     flags: Mode = mode or ("saved" if state.present else "eval")
@@ -174,6 +196,7 @@ def load(
         mode=flags,
         device=str(place),
         cast=tuple(memory.cast),
+        mapped_nbytes=memory.mapped_nbytes if mmap else None,
         findings=tuple(values.merged([*audit.findings, *values.cast_findings(memory.cast)])),
     )
     values.remember_report(built.obj, report)
@@ -224,6 +247,7 @@ def load_into(
     """
     from . import values
 
+    values.require_little_endian(LoadError, "The target was not changed.")
     allowed = _allowed(allow, {"missing", "unexpected", "mismatched"})
     if not strict:
         allowed |= {"missing", "unexpected"}
@@ -339,6 +363,11 @@ class _Reader:
 
     def fill(self, memory: values.Memory) -> None:
         self.source.read_into([self._read(i, buffer) for i, buffer in memory.buffers().items()])
+
+    def map(self) -> Callable[[int], memoryview]:
+        """The file's own bytes of a stored tensor, by its index."""
+        whole, spans = memoryview(self.source.map()), self._placement.spans
+        return lambda stored: whole[spans[stored].offset : spans[stored].end]
 
     def read(self, direct: Sequence[values.Direct], started: list[int]) -> None:
         self.source.read_into([self._read(each.stored, each.buffer) for each in direct], started=started)

@@ -14,6 +14,7 @@
     |   |-- ChangedClassError                   TK-CHANGED     a class that asks for more than the file has
     |   |-- BindError(ValueError)               TK-BIND        a target that the file does not fit
     |   |-- KeyMissingError(KeyError)           TK-KEY         no such part in the file
+    |   |-- DeviceError(RuntimeError)           TK-DEVICE      a device that torch or this machine does not have
     |   `-- PartialLoadError                    TK-PARTIAL     a late read error: says what was overwritten
     `-- PathError(OSError)                      TK-IO          the file system said no
         |-- NotFoundError(FileNotFoundError)    TK-NOT-FOUND
@@ -222,6 +223,12 @@ class KeyMissingError(LoadError, KeyError):
     """`key=` names a part that the file does not have."""
 
     code = "TK-KEY"
+
+
+class DeviceError(LoadError, RuntimeError):
+    """torch does not know the device, the machine does not have it, or a tensor cannot go there."""
+
+    code = "TK-DEVICE"
 
 
 class PartialLoadError(LoadError):

@@ -261,7 +261,7 @@ def _sparse(path: Path, nbytes: int) -> None:
 add(
     "sparse/2 TB",
     lambda: lambda path: _sparse(path, 2 << 40),
-    expect={"inspect": "ok", "load": "LoadError"},
+    expect={"inspect": "ok", "load": "LoadError", "mapped": "PathError"},
     verbs=("inspect", "load", "skeleton"),
 )
 add(

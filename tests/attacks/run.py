@@ -47,6 +47,8 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         flags = arguments[2] if isinstance(arguments[2], int) else 0
         if isinstance(arguments[0], int) or (name in _allowed and not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
             return
+    if event == "mmap.__new__":
+        return  # opened read-only above, and a mapping writes to no file that was
     if event == "exec" and getattr(arguments[0], "co_filename", "").startswith("<"):
         return  # dataclasses and namedtuples of libraries
     _seen.append(f"{event} {arguments[:2]!r}"[:200])
@@ -74,12 +76,15 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             return None
         if verb == "load":
             return torchkeep.load(path, **case.load)
+        if verb == "mapped":
+            return torchkeep.load(path, **case.load, mmap=True)
         if verb == "skeleton":
             return torchkeep.load(path, **{**case.load, "route": "skeleton", "allow": {"hooks", "changed"}})
         torchkeep.load_into(target, path, **case.into)
         return target
 
-    for verb in case.verbs:
+    verbs = [*case.verbs, "mapped"] if "load" in case.verbs else case.verbs
+    for verb in verbs:
         tell(f"@{verb}")
         obj, error = None, None
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
@@ -111,12 +116,12 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             tell(f"{verb}: {len(warned)} warnings, {sum(map(len, told))} characters of messages")
         if took > _SLOWEST * case.seconds:
             tell(f"{verb}: took {took:.1f} s of a processor")
-        wanted = case.expect.get(verb)
+        wanted = case.expect.get(verb) or (case.expect.get("load") if verb == "mapped" else None)
         names = {base.__name__ for base in type(error).__mro__} if error is not None else {"ok"}
         if wanted and not set(wanted.split("|")) & names:
             tell(f"{verb}: expected {wanted}, got {'an object' if error is None else type(error).__name__}")
-        if error is None and verb in ("load", "skeleton", "into"):
-            if case.check is not None and verb in case.checked:
+        if error is None and verb in ("load", "mapped", "skeleton", "into"):
+            if case.check is not None and ("load" if verb == "mapped" else verb) in case.checked:
                 for problem in case.check(obj):
                     tell(f"{verb}: {problem}")
             if case.poke:
@@ -218,6 +223,7 @@ def _warm_up(directory: Path) -> None:
     _warm_up_hooks(directory / "hooks")
     _poke([obj["model"]])
     torchkeep.load_into({"model": model, "adam": adam}, path)
+    _poke(torchkeep.load(path, mmap=True))
     torchkeep.load(path, key="model", route="skeleton", mode="eval")
     json.dumps(torchkeep.inspect(path).to_dict())
     torchkeep.inspect(path).text()

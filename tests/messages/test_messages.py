@@ -63,6 +63,7 @@ CODES = {
     "ChangedClassError": "TK-CHANGED",
     "BindError": "TK-BIND",
     "KeyMissingError": "TK-KEY",
+    "DeviceError": "TK-DEVICE",
     "PartialLoadError": "TK-PARTIAL",
     "PathError": "TK-IO",
     "NotFoundError": "TK-NOT-FOUND",

@@ -149,6 +149,31 @@ def test_a_reader_that_has_seen_enough(saved: Saved, options: list[str]) -> None
     assert process.returncode == 0
 
 
+CLOSED = """
+import errno, io, sys
+from torchkeep.cli import main
+
+class Closed(io.StringIO):
+    def write(self, text):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    def fileno(self):
+        return 1
+
+sys.platform, sys.stdout = sys.argv[2], Closed()
+raise SystemExit(main(["inspect", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(("platform", "status"), [("win32", 0), ("linux", 1)])
+def test_a_pipe_that_is_closed_on_windows(saved: Saved, platform: str, status: int) -> None:
+    """Windows calls it an invalid argument; elsewhere that is an error like any other."""
+    command = [sys.executable, "-W", "error", "-c", CLOSED, str(saved([1])), platform]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert ("Invalid argument" in done.stderr) == (status == 1)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
 def test_a_full_disk_is_told(saved: Saved) -> None:
     path = saved(1)

@@ -23,18 +23,7 @@ from torchkeep.storage import stage, staged
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-PORTABLE = {f"_HAVE_{name}": False for name in ("PWRITEV", "FALLOCATE", "FCHMOD", "LINK", "DIRECTORY_FSYNC")}
-
-
-@pytest.fixture(params=["native", "portable"])
-def _each_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "portable":
-        for name, value in PORTABLE.items():
-            assert hasattr(staged, name)
-            monkeypatch.setattr(staged, name, value)
-
-
-both_paths = pytest.mark.usefixtures("_each_path")
+both_paths = pytest.mark.usefixtures("each_path")
 
 
 def save(path: Path | str, data: bytes, **options: bool) -> list[int]:
@@ -429,7 +418,7 @@ def test_a_file_is_no_directory(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOTDIR
 
 
-@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b", "a\ud800b"])
 def test_impossible_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(PathError, match="as it was"):
         save(tmp_path / name, b"x")

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the verb raised (its message stands on standard error), 2
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -51,7 +52,8 @@ def _print(text: str) -> int:
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more fails at exit
-        if isinstance(error, BrokenPipeError):  # the reader of a pipe, such as `head`, has seen enough
+        closed = isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
+        if closed:  # the reader of a pipe, such as `head`, has seen enough; Windows says so in its own way
             return 0
         print(f"standard output: {error}", file=sys.stderr)
         return 1

@@ -37,6 +37,7 @@ class ObjectReport(msgspec.Struct, frozen=True):
         mode: flags of the modules: ``"eval"``, ``"train"``, ``"saved"``.
         device: where the tensors went.
         cast: tensors that changed dtype: (name, saved, now).
+        mapped_nbytes: bytes of tensors that are the file itself, mapped and not checked; None without ``mmap=True``.
         findings: warnings and notes, at load; the file's own are in ``inspect(path).findings``.
     """
 
@@ -46,6 +47,7 @@ class ObjectReport(msgspec.Struct, frozen=True):
     mode: str
     device: str
     cast: tuple[tuple[str, str, str], ...] = ()
+    mapped_nbytes: int | None = None
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -54,7 +56,8 @@ class ObjectReport(msgspec.Struct, frozen=True):
         return tuple(str(finding) for finding in self.findings if finding.severity != "note")
 
     def __str__(self) -> str:
-        lines = [f"loaded {self.path} ({self.kind}) by {self.route}, on {self.device}, mode {self.mode}"]
+        mapped = "" if self.mapped_nbytes is None else f", {size(self.mapped_nbytes)} mapped"
+        lines = [f"loaded {self.path} ({self.kind}) by {self.route}, on {self.device}, mode {self.mode}{mapped}"]
         lines += [f"  {finding.severity}: {finding}" for finding in self.findings]
         return "\n".join(lines)
 

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import (
-    EACCES,
-    EDQUOT,
-    EEXIST,
-    EFBIG,
-    EINVAL,
-    EISDIR,
-    ELOOP,
-    ENAMETOOLONG,
-    ENOENT,
-    ENOSPC,
-    ENOTDIR,
-    ENXIO,
-    EPERM,
-    EROFS,
-)
 
 from ..errors import AccessError, ExistsError, FullError, NotAFileError, NotFoundError, PathError
 
@@ -33,27 +18,49 @@ _KINDS = {
     stat.S_IFBLK: "a block device",
 }
 
-_ERRORS: dict[int, tuple[type[PathError], str]] = {
-    ENOENT: (NotFoundError, "Check the path; relative paths start at the working directory."),
-    EACCES: (AccessError, "Check who owns it, and its permissions and those of its directory."),
-    EPERM: (AccessError, "Check its attributes and its owner."),
-    EROFS: (AccessError, "The file system is read-only; choose another."),
-    EEXIST: (ExistsError, "Choose another name, or pass overwrite=True."),
-    EISDIR: (NotAFileError, "Name a file."),
-    ENOTDIR: (PathError, "A part of the path is a file; check the path."),
-    ENXIO: (NotAFileError, "Name a regular file."),
-    ENOSPC: (FullError, "Free some space, or choose another file system."),
-    EDQUOT: (FullError, "Free some of the quota, or choose another file system."),
-    EFBIG: (FullError, "Raise the limit on file size, or choose another file system."),
-    ELOOP: (PathError, "Its symbolic links lead in a circle; repair them."),
-    ENAMETOOLONG: (PathError, "Choose a shorter name."),
-    EINVAL: (PathError, "Check the path."),
+_ERRORS: dict[str, tuple[type[PathError], str]] = {
+    "ENOENT": (NotFoundError, "Check the path; relative paths start at the working directory."),
+    "EACCES": (AccessError, "Check who owns it, and its permissions and those of its directory."),
+    "EPERM": (AccessError, "Check its attributes and its owner."),
+    "EROFS": (AccessError, "The file system is read-only; choose another."),
+    "EEXIST": (ExistsError, "Choose another name, or pass overwrite=True."),
+    "EISDIR": (NotAFileError, "Name a file."),
+    "ENOTDIR": (PathError, "A part of the path is a file; check the path."),
+    "ENXIO": (NotAFileError, "Name a regular file."),
+    "ENOSPC": (FullError, "Free some space, or choose another file system."),
+    "EDQUOT": (FullError, "Free some of the quota, or choose another file system."),
+    "EFBIG": (FullError, "Raise the limit on file size, or choose another file system."),
+    "ELOOP": (PathError, "Its symbolic links lead in a circle; repair them."),
+    "ENAMETOOLONG": (PathError, "Choose a shorter name."),
+    "EINVAL": (PathError, "Check the path."),
+    "EILSEQ": (PathError, "The file system cannot write this name; choose another."),
 }
+"""By the name of the errno: no system has all of them, and each has numbers of its own."""
+
+_IN_USE = frozenset({5, 32, 33, 1224})
+"""Windows' own codes (`OSError.winerror`) where another handle or a mapping keeps a file in its place."""
+
+
+def codes(*names: str) -> frozenset[int]:
+    """The numbers of those errno names that this system has."""
+    return frozenset(number for name in names if (number := getattr(errno, name, None)) is not None)
+
+
+def is_in_use(error: OSError) -> bool:
+    """Whether a file could not be replaced since somebody has it open or mapped. Only Windows minds."""
+    return getattr(error, "winerror", None) in _IN_USE
 
 
 def path_error(error: OSError, path: str, *, doing: str, unchanged: str) -> PathError:
     """Tell `error` in full: `doing` is what failed, `unchanged` what was left as it was."""
-    kind, advice = _ERRORS.get(error.errno or 0, (PathError, "Check the disk and the file system."))
+    name = errno.errorcode.get(error.errno or 0, "")
+    kind, advice = _ERRORS.get(name, (PathError, "Check the disk and the file system."))
+    if is_in_use(error):
+        kind = AccessError
+        advice = (
+            "Where it is not its permissions, a program has the file open, or its tensors are mapped "
+            "(torchkeep.load(mmap=True)): close it, drop what was loaded from it, or save under another name."
+        )
     reason = error.strerror or str(error) or type(error).__name__
     return kind(f"{doing}: {reason}; {unchanged}. {advice}", errno=error.errno, filename=path)
 
@@ -79,16 +86,21 @@ def expect_regular(mode: int, path: str, *, unchanged: str) -> None:
 def not_a_file(path: str, kind: str, *, unchanged: str) -> NotAFileError:
     return NotAFileError(
         f"{path!r} is {kind}; {unchanged}. Name a regular file.",
-        errno=EISDIR if kind == _KINDS[stat.S_IFDIR] else EINVAL,
+        errno=errno.EISDIR if kind == _KINDS[stat.S_IFDIR] else errno.EINVAL,
         filename=path,
     )
 
 
 def path_text(path: str | os.PathLike[str], *, unchanged: str) -> str:
-    """The path as text. A NUL, which would raise a bare ValueError much later, is refused here."""
+    """The path as text. What no system call takes, and would raise a bare ValueError much later, is refused here."""
     text = os.fspath(path)
     if not isinstance(text, str):
         raise TypeError(f"a path must be str or os.PathLike[str], not {type(path).__name__}")
     if "\0" in text:
-        raise PathError(f"{text!r} holds a NUL; {unchanged}. Check the path.", errno=EINVAL, filename=text)
+        raise PathError(f"{text!r} holds a NUL; {unchanged}. Check the path.", errno=errno.EINVAL, filename=text)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        unwritable = OSError(errno.EILSEQ, f"{error.object[error.start : error.end]!r} is no character of a name here")
+        raise path_error(unwritable, text, doing=f"{text!r} names no file", unchanged=unchanged) from error
     return text

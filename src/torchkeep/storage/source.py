@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from xxhash import xxh3_64, xxh3_64_intdigest
 
-from ..errors import DigestError, FormatError
+from ..errors import DigestError, FormatError, PathError
 from .failures import expect_regular, path_text, typed
 from .vectors import MAX_VECTORS, Span, as_bytes, optional_flags, pieces, remaining
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _HAVE_PREADV = hasattr(os, "preadv")
+_HAVE_MAP_PRIVATE = hasattr(mmap, "MAP_PRIVATE")
 
 _UNCHANGED = "nothing was read"
 _RUN_NBYTES = 8 << 20
@@ -73,6 +75,33 @@ class Source:
         buffer = bytearray(span.nbytes)
         self._fill([buffer], span)
         return bytes(buffer)
+
+    def map(self) -> mmap.mmap:
+        """The whole file as memory: its pages are read when they are first touched.
+
+        The mapping is private: writing to it copies the page and never reaches the file, nor another process.
+        It outlives the source. Who shortens the file meanwhile takes the pages away, and whoever then touches
+        them dies of SIGBUS.
+        """
+        fd = self._file.fileno()
+        try:
+            if not _HAVE_MAP_PRIVATE:
+                return mmap.mmap(fd, self.nbytes, access=mmap.ACCESS_COPY)
+            # No memory is set aside for pages that may never be written: a file may be larger than all there is.
+            flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+            return mmap.mmap(fd, self.nbytes, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        except ValueError as error:  # what Python says of a file that has become shorter
+            raise FormatError(
+                f"{self.path!r} was truncated while reading: it is shorter than the {self.nbytes} bytes that it had. "
+                "Another program changes it; load a copy that nothing writes to."
+            ) from error
+        except OSError as error:
+            raise PathError(
+                f"cannot map {self.path!r}: {error.strerror or error}; {_UNCHANGED}. Load it without mmap=True, "
+                "or by parts with key=.",
+                errno=error.errno,
+                filename=self.path,
+            ) from error
 
     def read_into(self, reads: Sequence[Read], *, started: list[int] | None = None) -> None:
         """Fill each buffer from its span, then check its digest.

@@ -2,7 +2,9 @@
 
 Until the commit, the destination is what it was: an older file, whole and with its own bytes even where it
 is mapped, or nothing. After it, the destination is the new file, whole. Nothing is in between, and
-whatever goes wrong, no temporary file is left behind by a process that still lives.
+whatever goes wrong, no temporary file is left behind by a process that still lives. One that is killed outright
+leaves its ``.torchkeep-<16 hex digits>.tmp``. Nothing reads it, and nothing here removes it, either: whether the
+process that made it still writes, perhaps on another machine, cannot be known.
 """
 
 from __future__ import annotations
@@ -10,14 +12,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from xxhash import xxh3_64, xxh3_64_intdigest
 
-from .failures import expect_regular, not_a_file, path_error, path_text, typed
+from .failures import codes, expect_regular, is_in_use, not_a_file, path_error, path_text, typed
 from .vectors import MAX_VECTORS, as_bytes, optional_flags, pieces, remaining
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -27,12 +35,16 @@ _HAVE_FALLOCATE = hasattr(os, "posix_fallocate")
 _HAVE_FCHMOD = hasattr(os, "fchmod")
 _HAVE_LINK = hasattr(os, "link")
 _HAVE_DIRECTORY_FSYNC = hasattr(os, "O_DIRECTORY")
+_FULL_FSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+"""macOS: what makes the disk write its own cache, too. There, `fsync` only hands the bytes over to the disk."""
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | optional_flags("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY")
 _UNCHANGED = "nothing was saved, and what was there is as it was"
 _BATCH_NBYTES = 16 << 20
-_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
-_NO_LINKS = _UNSUPPORTED | {errno.EPERM, errno.EMLINK}
+_UNSUPPORTED = codes("EOPNOTSUPP", "ENOTSUP", "ENOSYS", "EINVAL", "ENOTTY")
+_NO_LINKS = _UNSUPPORTED | codes("EPERM", "EACCES", "EMLINK")
+_WAITS_S = (0.05, 0.1, 0.2, 0.4)
+"""How long to wait, again and again, for a reader or a virus scanner that holds a file in its place on Windows."""
 
 
 class Staged:
@@ -101,11 +113,11 @@ class Staged:
         with self._typed("cannot save"):
             try:
                 if self._durable:
-                    os.fsync(self._fd)
+                    _flush(self._fd)
             finally:
                 self.close()
             if self._overwrite:
-                os.replace(self._temporary, self.path)
+                _replace(self._temporary, self.path)
             else:
                 self._place_new()
             self._committed = True
@@ -164,21 +176,21 @@ class Staged:
                 raise
             os.close(os.open(self.path, _CREATE, 0o600))  # claims the name; the rename then fills it
             try:
-                os.replace(self._temporary, self.path)
+                _replace(self._temporary, self.path)
             except BaseException:
                 with suppress(OSError):
-                    os.unlink(self.path)
+                    _unlink(self.path)
                 raise
         else:
             with suppress(OSError):  # the file has its name: too late to fail
-                os.unlink(self._temporary)
+                _unlink(self._temporary)
 
     def _flush_directory(self) -> None:
         directory = os.path.dirname(self.path)
         try:
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = os.open(directory, os.O_RDONLY | optional_flags("O_DIRECTORY", "O_CLOEXEC"))
             try:
-                os.fsync(fd)
+                _flush(fd)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -223,7 +235,7 @@ def stage(
             staged.close()
         if not staged._committed:
             with suppress(OSError):
-                os.unlink(temporary)
+                _unlink(temporary)
 
 
 def _destination(path: str, *, overwrite: bool) -> tuple[str, os.stat_result | None]:
@@ -249,6 +261,40 @@ def _set_mode(fd: int, path: str, mode: int) -> None:
         os.fchmod(fd, mode)
     else:
         os.chmod(path, mode)
+
+
+def _flush(fd: int) -> None:
+    """Wait until the disk itself has the bytes, as far as this system can say so."""
+    if _FULL_FSYNC is not None:
+        try:
+            fcntl.fcntl(fd, _FULL_FSYNC)
+            return
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+    os.fsync(fd)
+
+
+def _replace(temporary: str, path: str) -> None:
+    """Rename over `path`. Windows refuses that while anybody has the old file open, which may be for a moment only."""
+    for wait_s in _WAITS_S:
+        try:
+            os.replace(temporary, path)
+            return
+        except OSError as error:
+            if not is_in_use(error):
+                raise
+            time.sleep(wait_s)
+    os.replace(temporary, path)
+
+
+def _unlink(path: str) -> None:
+    """Remove a file. Windows removes none that is read-only, as one is that shall replace a read-only one."""
+    try:
+        os.unlink(path)
+    except PermissionError:
+        os.chmod(path, 0o600)
+        os.unlink(path)
 
 
 def _reserve(fd: int, nbytes: int) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 MAX_VECTORS = 1000
-"""Buffers in one call. POSIX systems take 1024 (IOV_MAX)."""
+"""Buffers in one call. Linux, macOS and the BSDs take 1024 (IOV_MAX)."""
 
 
 class Span(msgspec.Struct, frozen=True, gc=False):
@@ -38,7 +38,7 @@ def as_bytes(buffer: ReadableBuffer) -> memoryview:
 
 
 def pieces(view: memoryview, nbytes: int) -> Iterator[memoryview]:
-    """Cut `view` into pieces of at most `nbytes`."""
+    """Cut `view` into pieces of at most `nbytes`, which is below the 2 GiB that macOS and Windows move in one call."""
     for start in range(0, view.nbytes, nbytes):
         yield view[start : start + nbytes]
 

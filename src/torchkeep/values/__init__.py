@@ -17,7 +17,6 @@ from .encode import encode as encode
 from .fill import fill as fill
 from .fill import stored_of as stored_of
 from .finish import cast_findings as cast_findings
-from .finish import device_of as device_of
 from .finish import exact_rows as exact_rows
 from .finish import host_rows as host_rows
 from .finish import optimizer_rows as optimizer_rows
@@ -30,9 +29,13 @@ from .memory import Memory as Memory
 from .memory import allocate as allocate
 from .memory import tensors as tensors
 from .names import Rename as Rename
+from .place import device_of as device_of
+from .place import require_little_endian as require_little_endian
 from .registry import ModuleState as ModuleState
 from .registry import register as register
 from .standins import Record as Record
 from .standins import Skeleton as Skeleton
 from .transfer import Direct as Direct
 from .trust import Resolver as Resolver
+from .unread import looked_at_rows as looked_at_rows
+from .unread import unread as unread

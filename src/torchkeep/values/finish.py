@@ -1,4 +1,4 @@
-"""After the build: modes, the choice of device and dtype, and the report that an object carries."""
+"""After the build: modes, the choice of dtype, and the report that an object carries."""
 
 from __future__ import annotations
 
@@ -26,25 +26,6 @@ from ..document import (
     items_of,
 )
 from .state import is_a, namespace_of
-
-
-def device_of(device: Any, map_location: Any) -> torch.device:
-    """The one device that both words name.
-
-    Raises:
-        TypeError: it is not a device, or the two differ.
-    """
-    if device is not None and map_location is not None and torch.device(device) != torch.device(map_location):
-        raise TypeError(f"device={device!r} and map_location={map_location!r} are two words for one thing")
-    chosen = device if device is not None else map_location
-    if chosen is None:
-        return torch.device("cpu")
-    if not isinstance(chosen, str | int | torch.device):
-        raise TypeError(
-            f"device is one device, such as 'cpu' or 'cuda:0', not {type(chosen).__name__}: tensors come back on the "
-            "CPU whatever device they were saved from, so there is nothing to map"
-        )
-    return torch.device(chosen)
 
 
 def require_floating(dtype: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +12,7 @@ from ..document import CONJ, NEG, PARAMETER, REQUIRES_GRAD, TensorTable, View
 from ..errors import LoadError
 from .dtypes import BY_NAME, carrier
 from .pack import buffer_of, over
+from .place import move
 
 
 @dataclass(slots=True)
@@ -21,20 +22,27 @@ class Memory:
     Attributes:
         table: the tensor table.
         stored: for each stored tensor that is needed, the contiguous CPU memory that its bytes are read to.
+        given: those of them that need no reading: mapped, or without memory.
         cast: rows that came back in another dtype than they were saved in: (name, saved, now).
     """
 
     table: TensorTable
     stored: dict[int, torch.Tensor] = field(default_factory=dict)
+    given: Mapping[int, torch.Tensor] = field(default_factory=dict)
     cast: list[tuple[str, str, str]] = field(default_factory=list)
 
     def buffers(self) -> dict[int, ctypes.Array[ctypes.c_char]]:
-        """A writable buffer over the memory of each stored tensor."""
-        return {index: buffer_of(tensor) for index, tensor in self.stored.items()}
+        """A writable buffer over the memory of each stored tensor that has to be read."""
+        return {index: buffer_of(tensor) for index, tensor in self.stored.items() if index not in self.given}
+
+    @property
+    def mapped_nbytes(self) -> int:
+        """Bytes that are the file's own, mapped."""
+        return sum(tensor.nbytes for tensor in self.given.values() if tensor.device.type == "cpu")
 
 
-def allocate(table: TensorTable, rows: Iterable[int]) -> Memory:
-    """Memory for every stored tensor that `rows` view.
+def allocate(table: TensorTable, rows: Iterable[int], *, given: Mapping[int, torch.Tensor] | None = None) -> Memory:
+    """Memory for every stored tensor that `rows` view, but for those that are given.
 
     Each stored tensor becomes one storage of exactly its size, so that saving or freeing one never drags
     another along.
@@ -42,8 +50,11 @@ def allocate(table: TensorTable, rows: Iterable[int]) -> Memory:
     Raises:
         LoadError: this torch does not have a dtype of the file.
     """
-    memory = Memory(table)
+    memory = Memory(table, given=given or {})
     for index in dict.fromkeys(table.stored[row] for row in rows):
+        if index in memory.given:
+            memory.stored[index] = memory.given[index]
+            continue
         dtype = _dtype(table.dtypes[index])
         try:
             memory.stored[index] = torch.empty(table.shapes[index], dtype=dtype)
@@ -97,7 +108,7 @@ def tensors(
         if dtype is not None and base.dtype != dtype and not uncast.issuperset(views):
             base = _cast(base, dtype, memory, views)
         if device.type != "cpu" and not on_cpu.issuperset(views):
-            base = base.to(device)
+            base = move(base, device, name=table.names[index])
         for position, row in enumerate(views):
             view = table.views.get(row)
             same_dtype = view is not None and view.dtype == table.dtypes[index]  # as it may have been cast
@@ -111,7 +122,7 @@ def _arranged(contiguous: torch.Tensor, strides: tuple[int, ...] | None) -> torc
     """The tensor with its elements laid out in memory as they were."""
     if strides is None:
         return contiguous
-    arranged = torch.empty_strided(contiguous.shape, strides, dtype=contiguous.dtype)
+    arranged = torch.empty_strided(contiguous.shape, strides, dtype=contiguous.dtype, device=contiguous.device)
     arranged.view(carrier(arranged.dtype)).copy_(contiguous.view(carrier(arranged.dtype)))
     return arranged
 
