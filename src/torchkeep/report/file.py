@@ -305,7 +305,7 @@ def _label(document: Document, key: Value) -> str:
     if isinstance(key, TensorRef):
         return printable(document.tensors.name(key.index))
     if isinstance(key, Ref):
-        return _brief(document, key)
+        return in_brief(document, key)
     return brief(key)
 
 
@@ -324,7 +324,7 @@ def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, In
         inner += [row for row in attributes if isinstance(row[2], Ref | TensorRef) and not _is_small(document, row[2])]
         told = ", ".join(f"{label}={_leaf(document, child)}" for label, _, child in plain)
         small = ", ".join(
-            f"{label}={_brief(document, child)}"
+            f"{label}={in_brief(document, child)}"
             for label, _, child in attributes
             if isinstance(child, Ref) and _is_small(document, child)
         )
@@ -363,10 +363,10 @@ def _value_text(document: Document, node: Typed) -> str:
     if node.kind == "torch.Generator":
         return f"torch.Generator on {printable(str(fields['device']))}"
     values = [value for name, value in fields.items() if name != "writeable"]
-    return f"{node.kind} {', '.join(_brief(document, value) for value in values)}"
+    return f"{node.kind} {', '.join(in_brief(document, value) for value in values)}"
 
 
-def _brief(document: Document, value: Value) -> str:
+def in_brief(document: Document, value: Value) -> str:
     """A value in a word or two, without going into it."""
     node = document.node(value)
     if isinstance(node, Seq):
