@@ -93,19 +93,22 @@ class Alone:
     def _renamed(self) -> dict[int, int]:
         """Places of tensors that are the same, byte for byte, at another place of the other side, which is given.
 
-        Where one side has more of the same than the other, nothing tells which is which.
+        Those whose names end alike find each other first. Where one side has more of the same than the other, nothing
+        tells which is which.
         """
-        same: dict[object, tuple[list[int], list[int]]] = {}
-        for side, rows in enumerate(self._found):
-            memory = self._memory[side]
-            for at, row in rows.items():
-                if 0 not in memory.table.shape(row):
-                    same.setdefault(memory.content(row), ([], []))[side].append(at)
         found: dict[int, int] = {}
-        for olds, news in same.values():
-            if len(olds) == len(news):
-                found.update(zip(olds, news, strict=True))
-                found.update(zip(news, olds, strict=True))
+        for by_name in (True, False):
+            same: dict[object, tuple[list[int], list[int]]] = {}
+            for side, rows in enumerate(self._found):
+                memory = self._memory[side]
+                for at, row in rows.items():
+                    if at not in found and 0 not in memory.table.shape(row):
+                        name = str(self._places.steps[at]).rpartition(".")[2] if by_name else ""
+                        same.setdefault((memory.content(row), name), ([], []))[side].append(at)
+            for olds, news in same.values():
+                if len(olds) == len(news):
+                    found.update(zip(olds, news, strict=True))
+                    found.update(zip(news, olds, strict=True))
         return found
 
 

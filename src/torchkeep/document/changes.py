@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from .nodes import Value
 from .pairs import Places
 
 ChangeKind = Literal[
@@ -42,11 +43,13 @@ class Changes(msgspec.Struct, frozen=True):
     Attributes:
         changes: each difference.
         places: where they are.
+        starts: the two values that were compared.
         compared: how many tensors were compared with a counterpart.
         complete: False where what one side shares, and the other has many times, was not gone into each time.
     """
 
     changes: list[Change]
     places: Places
+    starts: tuple[Value, Value]
     compared: int
     complete: bool

@@ -43,7 +43,7 @@ def diff(
     """
     walk = _Walk(a, b, digests_a, digests_b, bare)
     walk.run(start_a, start_b)
-    return Changes(walk.changes, walk.places, walk.compared, walk.complete)
+    return Changes(walk.changes, walk.places, (start_a, start_b), walk.compared, walk.complete)
 
 
 _EXCESS = 100_000

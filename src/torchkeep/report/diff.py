@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,8 +22,9 @@ from ..document import (
     Ref,
     TensorRef,
     Typed,
+    parts_with_weights,
 )
-from ..errors import brief, printable
+from ..errors import LimitError, brief, printable
 from .file import in_brief
 from .reports import count
 
@@ -418,11 +420,27 @@ def _same_source(a: Document, x: Any, b: Document, y: Any) -> bool:
     return one is not None and other is not None and one.digest is not None and one.digest == other.digest
 
 
+def _parts(a: Document, b: Document, changes: Changes) -> Iterator[Finding]:
+    """Where only one side is a checkpoint, the part of it that was probably meant."""
+    roots = [change for change in changes.changes if change.kind in ("kind", "removed", "added", "class")]
+    if changes.compared or not roots:
+        return
+    for key, document, start in (("key_a", a, changes.starts[0]), ("key_b", b, changes.starts[1])):
+        try:
+            parts = [brief(part) for part, _ in islice(parts_with_weights(document, start), _NAMED_PLACES)]
+        except LimitError:
+            parts = []
+        if parts:
+            message = f"no tensor was compared, and one of the files has weights at {', '.join(parts)}."
+            yield Finding("part", "note", "", message, f"Pass {key}={parts[0]} to compare these.")
+
+
 def _around(a: Document, b: Document, changes: Changes) -> Iterator[Finding]:
     """What differs around two objects: where and with what they were saved; and what was not looked at."""
     if not changes.complete:
         message = "objects that one file shares, and the other has many times, were not all compared each time."
         yield Finding("shared", "note", "", message)
+    yield from _parts(a, b, changes)
     if a.environment and b.environment:
         for name in sorted(a.environment.keys() | b.environment.keys()):
             before, after = a.environment.get(name, "none"), b.environment.get(name, "none")
