@@ -9,7 +9,6 @@ import decimal
 import enum
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import types
@@ -576,17 +575,17 @@ def test_depth_is_no_limit() -> None:
     report = report_of(compared(a, b), a, b, path_a="a", path_b="b")
     (found,) = report.differences
     assert found.path == (1,) * 10_000 + (0,)
-    assert found.where == "..." + "[1]" * 99 + "[0]"
-    assert report.to_dict()["differences"][0]["path"] == ["...", *[1] * 99, 0]
+    assert found.where == "..." + "[1]" * 49 + "[0]"
+    assert report.to_dict()["differences"][0]["path"] == ["...", *[1] * 49, 0]
     assert lines(report) == [f"~ {found.where}: 1 -> 2"]
 
 
 def test_differences_at_every_level_of_a_deep_object() -> None:
-    a, b = chain(100_000, 1, "x"), chain(100_000, 1, "y")
+    a, b = chain(20_000, 1, "x"), chain(20_000, 1, "y")
     report = report_of(compared(a, b), a, b, path_a="a", path_b="b")
-    assert len(report.differences) == 100_000
+    assert len(report.differences) == 20_000
     assert len(report.text().splitlines()) == 202
-    assert len(report.differences[-1].to_dict()["path"]) == 101
+    assert len(report.differences[-1].to_dict()["path"]) == 51
 
 
 def test_cycles_of_different_length_are_little_work() -> None:
@@ -658,6 +657,6 @@ def test_environment_and_sources_are_notes(tmp_path: Path, monkeypatch: pytest.M
     report = torchkeep.diff(tmp_path / "a", tmp_path / "b")
     assert report.equal
     assert {note.code for note in report.notes} == {"environment", "class"}
-    assert any(re.fullmatch(r"saved with torch 2\.\S+ and 1\.0\.", str(note)) for note in report.notes)
+    assert f"saved with torch {torch.__version__} and torch 1.0." in [str(note) for note in report.notes]
     assert f"{__name__}:Net: is of another source in the two files." in [str(note) for note in report.notes]
     assert "notes" in report.text()

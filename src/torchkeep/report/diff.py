@@ -31,7 +31,7 @@ from .reports import count
 Step: TypeAlias = None | bool | int | float | complex | str | bytes
 
 _TEXT_LENGTH = 60
-_MAX_STEPS = 100
+_MAX_STEPS = 50
 """Most steps of a place that are told; of a deeper one the last."""
 
 _NAMED_PLACES = 3
@@ -100,7 +100,7 @@ class Difference(msgspec.Struct, frozen=True, eq=False):
         return f"Difference({str(self)!r})"
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain data, for JSON. A path has at most its last 100 steps, after ``"..."``."""
+        """All of it as plain data, for JSON. A path has at most its last 50 steps, after ``"..."``."""
         return {
             "kind": self.kind,
             "what": self.what,
