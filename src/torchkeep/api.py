@@ -302,8 +302,8 @@ def diff(
     it is no proof against somebody who makes two tensors of one digest on purpose, and damage since the file was
     written is not looked for.
 
-    A plain safetensors file says only names and tensors: order and flags are not compared with it. A module is
-    compared with a dict of tensors by the names of its state_dict.
+    A plain safetensors file says only names and tensors: order, flags and sharing are not compared with it. A
+    module is compared with a dict of tensors by the names of its state_dict.
 
     Args:
         a: a torchkeep file or any safetensors file.

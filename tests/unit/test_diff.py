@@ -621,6 +621,13 @@ def test_many_numbers_that_are_no_number() -> None:
     assert [(change.kind, change.a, change.b) for change in compared(a, b).changes] == [("value", 3, 4)]
 
 
+def test_an_integer_too_long_to_be_written_out(diff: Diff) -> None:
+    report = diff({2**60_000: torch.ones(1), 1: [2**60_000]}, {3: torch.ones(1), 1: [2**60_000 + 1], 2**59_999: 1})
+    assert report.differences[0].path == (1, 0)
+    assert [(d.where, d.new_where) for d in report.renamed] == [("[<int>]", "[3]")]
+    assert "~ [1][0]: an int of 60,001 bits -> an int of 60,001 bits (not the same)" in lines(report)
+
+
 HOSTILE = "a\x1b[31m\x07\r\n\u202e\ud800z"
 
 

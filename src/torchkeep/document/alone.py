@@ -103,7 +103,8 @@ class Alone:
                 memory = self._memory[side]
                 for at, row in rows.items():
                     if at not in found and 0 not in memory.table.shape(row):
-                        name = str(self._places.steps[at]).rpartition(".")[2] if by_name else ""
+                        step = self._places.steps[at] if by_name else None
+                        name = step.rpartition(".")[2] if isinstance(step, str) else ""
                         same.setdefault((memory.content(row), name), ([], []))[side].append(at)
             for olds, news in same.values():
                 if len(olds) == len(news):

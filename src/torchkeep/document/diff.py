@@ -39,7 +39,7 @@ def diff(
         digests_b: the same of `b`.
         start_a: the value in `a`.
         start_b: the value in `b`.
-        bare: whether one of them says names and tensors only; order and flags are then not compared.
+        bare: whether one of them says names and tensors only; order, flags and sharing are then not compared.
     """
     walk = _Walk(a, b, digests_a, digests_b, bare)
     walk.run(start_a, start_b)
