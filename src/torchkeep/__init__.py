@@ -4,12 +4,14 @@ torchkeep.save(model, "net.safetensors")          # the whole model, one line, n
 model = torchkeep.load("net.safetensors")         # an nn.Module, on the CPU, in eval mode
 torchkeep.load_into(model, "net.safetensors")     # weights only, in place, nothing silent
 torchkeep.inspect("net.safetensors")              # what is inside; runs nothing, imports no torch
+torchkeep.diff("a.safetensors", "b.safetensors")  # what changed between the two; likewise
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from ._version import __version__ as __version__
+from .api import diff as diff
 from .api import inspect as inspect
 from .api import load as load
 from .api import load_into as load_into
@@ -39,6 +41,8 @@ from .errors import TorchkeepWarning as TorchkeepWarning
 from .errors import TrustError as TrustError
 from .errors import UnsaveableError as UnsaveableError
 from .errors import VersionError as VersionError
+from .report import Difference as Difference
+from .report import DiffReport as DiffReport
 from .report import FileReport as FileReport
 from .report import LoadReport as LoadReport
 from .report import Need as Need

@@ -71,6 +71,11 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             if any(not (c.isprintable() or c == "\n") for c in report.text()):
                 tell("inspect: text() has characters that a terminal obeys")
             return None
+        if verb == "diff":
+            report = torchkeep.diff(path, path)
+            if not report.equal or len(report.text()) > 1_000:
+                tell(f"diff: the file differs from itself: {report.text(limit=3)}")
+            return None
         if verb == "json":
             json.dumps(torchkeep.inspect(path).to_dict())
             return None
@@ -83,8 +88,8 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
         torchkeep.load_into(target, path, **case.into)
         return target
 
-    verbs = [*case.verbs, "mapped"] if "load" in case.verbs else case.verbs
-    for verb in verbs:
+    more = {"load": "mapped", "inspect": "diff"}
+    for verb in (*case.verbs, *(more[verb] for verb in case.verbs if verb in more)):
         tell(f"@{verb}")
         obj, error = None, None
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
@@ -227,6 +232,7 @@ def _warm_up(directory: Path) -> None:
     torchkeep.load(path, key="model", route="skeleton", mode="eval")
     json.dumps(torchkeep.inspect(path).to_dict())
     torchkeep.inspect(path).text()
+    torchkeep.diff(path, path).text()
     torchkeep.save(model.state_dict(), path)
     torchkeep.load_into(model, path)
     for damaged in (b"", b"x" * 20, path.read_bytes()[:-1]):

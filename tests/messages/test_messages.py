@@ -927,6 +927,26 @@ def a_file_of_a_lazy_module(at: Path) -> None:
     torchkeep.load_into(nn.Linear(2, 2), saved(at, [nn.LazyLinear(2), nn.Linear(2, 2)]), key=0)
 
 
+# Comparing
+
+
+@message(errors.NotFoundError, r"absent\.safetensors", r"nothing was read")
+def a_second_file_that_is_absent(at: Path) -> None:
+    torchkeep.diff(saved(at, 1), at / "absent.safetensors")
+
+
+@message(errors.KeyMissingError, r"net\.safetensors has no part 'net'; there are 'fc'")
+def a_part_that_only_one_file_has(at: Path) -> None:
+    torchkeep.save({"net": Net()}, at / "checkpoint", durable=False)
+    torchkeep.diff(at / "checkpoint", saved(at, Net()), key="net")
+
+
+@message(errors.OtherFormatError, r"old\.pt is a torch\.save file", r"nothing of the file was run")
+def a_file_of_torch_beside_one_of_ours(at: Path) -> None:
+    torch.save({"a": torch.ones(1)}, at / "old.pt")
+    torchkeep.diff(saved(at, 1), at / "old.pt")
+
+
 @pytest.mark.parametrize("name", MESSAGES)
 def test_a_message(tmp_path: Path, name: str) -> None:
     kind, do, says = MESSAGES[name]

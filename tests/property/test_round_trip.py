@@ -378,6 +378,7 @@ def round_trip(obj: Any) -> Any:
         report = torchkeep.save(obj, path, durable=False)
         torchkeep.save(obj, again, durable=False)
         assert path.read_bytes() == again.read_bytes()
+        assert torchkeep.diff(path, again).equal
         torchkeep.inspect(path).text()
         loaded = torchkeep.load(path)
         same(obj, loaded)
@@ -575,6 +576,7 @@ def test_depth_is_no_limit() -> None:
         torchkeep.save(deep, path, durable=False)
         loaded = torchkeep.load(path)
         torchkeep.inspect(path).text()
+        assert torchkeep.diff(path, path).equal
     same(deep, loaded)
     for each in (deep, loaded):  # taken apart by hand: the interpreter would recurse
         held = [each]

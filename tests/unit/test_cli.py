@@ -67,6 +67,66 @@ def test_a_long_tree_is_cut_unless_all_is_asked_for(saved: Saved, capsys: Captur
     assert "['299']" in out
 
 
+def test_diff_says_by_its_status_whether_files_differ(tmp_path: Path, capsys: Capture) -> None:
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    torchkeep.save({"net": [torch.ones(1)], "epoch": 1}, a)
+    torchkeep.save({"net": [torch.ones(1)], "epoch": 2}, b)
+    assert main(["diff", a, a]) == 0
+    assert capsys.readouterr().out == str(torchkeep.diff(a, a)) + "\n"
+    assert main(["diff", a, b]) == 1
+    out, err = capsys.readouterr()
+    assert out == str(torchkeep.diff(a, b)) + "\n"
+    assert out.endswith("  ~ ['epoch']: 1 -> 2\n")
+    assert err == ""
+    assert main(["diff", a, b, "--key", "net"]) == 0
+    assert main(["diff", a, b, "--key-a", "net", "--key-b", "net"]) == 0
+    assert main(["diff", a, b, "--key-a", "net"]) == 1
+
+
+def test_diff_json_parses(tmp_path: Path, capsys: Capture) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    torchkeep.save({"x \u202e\x1b\ud800": 1, 2**70: 1, float("nan"): 1, b"k": 1, None: 2, (1, "a"): torch.ones(1)}, a)
+    torchkeep.save({"x \u202e\x1b\ud800": 2**20_000, "\ud800": b"\xff", 1: [float("inf")], 2.5: True}, b)
+    assert main(["diff", str(a), str(b), "--json"]) == 1
+    out, _ = capsys.readouterr()
+    assert json.loads(out) == torchkeep.diff(a, b).to_dict()
+    assert out.isascii()
+
+
+def test_a_long_list_of_differences_is_cut_unless_all_is_asked_for(tmp_path: Path, capsys: Capture) -> None:
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    torchkeep.save(dict.fromkeys(range(300), 1), a)
+    torchkeep.save(dict.fromkeys(range(300), 2), b)
+    assert main(["diff", a, b]) == 1
+    assert capsys.readouterr().out.endswith("  ~ [199]: 1 -> 2\n  ... and 100 more\n")
+    assert main(["diff", "--all", a, b]) == 1
+    assert capsys.readouterr().out.endswith("  ~ [299]: 1 -> 2\n")
+
+
+def test_diff_in_a_process_of_its_own(saved: Saved, tmp_path: Path) -> None:
+    path = saved(1)
+    torchkeep.save(2, tmp_path / "b")
+    assert run("diff", path, path).returncode == 0
+    done = run("diff", path, tmp_path / "b")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.endswith("  ~ the root: 1 -> 2\n")
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_trouble_of_diff_is_status_2(saved: Saved, tmp_path: Path, which: int, capsys: Capture) -> None:
+    files = [str(saved(1)), str(tmp_path / "absent")]
+    assert main(["diff", files[which], files[1 - which]]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("NotFoundError[TK-NOT-FOUND]: ")
+    assert "absent" in err
+    (tmp_path / "bad").write_bytes(bytes(99))
+    assert main(["diff", files[0], str(tmp_path / "bad")]) == 2
+    assert capsys.readouterr().err.startswith("FormatError[TK-FORMAT]: ")
+    assert main(["diff", files[0], files[0], "--key", "no"]) == 2
+    assert capsys.readouterr().err.startswith("KeyMissingError[TK-KEY]: ")
+
+
 def test_the_module_and_the_version(saved: Saved) -> None:
     done = run("inspect", saved(1))
     assert (done.returncode, done.stderr) == (0, "")
@@ -76,16 +136,28 @@ def test_the_module_and_the_version(saved: Saved) -> None:
 
 
 def test_help_names_every_verb(capsys: Capture) -> None:
-    for arguments in (["--help"], ["inspect", "--help"]):
+    for arguments in (["--help"], ["inspect", "--help"], ["diff", "--help"]):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 0
         out, _ = capsys.readouterr()
-        assert "inspect" in out
+        for verb in ("inspect", "diff") if arguments == ["--help"] else arguments[:1]:
+            assert verb in out
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["inspect"], ["explode", "x"], ["inspect", "--no", "x"], ["inspect", "a", "b"]]
+    "arguments",
+    [
+        [],
+        ["inspect"],
+        ["explode", "x"],
+        ["inspect", "--no", "x"],
+        ["inspect", "a", "b"],
+        ["diff"],
+        ["diff", "a"],
+        ["diff", "a", "b", "c"],
+        ["diff", "a", "b", "--key"],
+    ],
 )
 def test_a_wrong_call(arguments: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -174,14 +246,30 @@ def test_a_pipe_that_is_closed_on_windows(saved: Saved, platform: str, status: i
     assert ("Invalid argument" in done.stderr) == (status == 1)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes break the POSIX way")
+def test_a_reader_of_differences_that_has_seen_enough(tmp_path: Path) -> None:
+    torchkeep.save({f"{i}" * 20: 1 for i in range(9000)}, tmp_path / "a")
+    torchkeep.save({}, tmp_path / "b")
+    command = [sys.executable, "-m", "torchkeep", "diff", "--all", str(tmp_path / "a"), str(tmp_path / "b")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
 def test_a_full_disk_is_told(saved: Saved) -> None:
     path = saved(1)
     with open("/dev/full", "w", encoding="utf-8") as full:
         command = [sys.executable, "-m", "torchkeep", "inspect", str(path)]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        command[3:] = ["diff", str(path), str(path)]
+        assert subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False).returncode == 2
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])

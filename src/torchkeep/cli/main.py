@@ -1,6 +1,7 @@
-"""`torchkeep inspect FILE`: parse the command line, call the verb, print what it tells.
+"""`torchkeep VERB FILE ...`: parse the command line, call the verb, print what it tells.
 
-Exit status: 0 done, 1 the verb raised (its message stands on standard error), 2 the call was wrong.
+Exit status of `inspect`: 0 done, 1 the verb raised (its message stands on standard error), 2 the call was wrong.
+Exit status of `diff`, as of the program of that name: 0 no difference, 1 the files differ, 2 trouble of any sort.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..api import inspect
+from ..api import diff, inspect
 from ..errors import TorchkeepError
+from ..report import DiffReport
 
 _LINES = 200
 
@@ -29,22 +31,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     options = _parser().parse_args(arguments)
+    trouble = 2 if options.verb == "diff" else 1
     try:
-        report = inspect(options.file)
-        if options.json:
-            import json
-
-            text = json.dumps(report.to_dict(), indent=2)
-        else:
-            text = report.text(limit=None if options.all else _LINES)
+        report = _diff(options) if options.verb == "diff" else inspect(options.file)
     except TorchkeepError as error:
         print(f"{type(error).__name__}[{error.code}]: {error.text}", file=sys.stderr)
-        return 1
-    return _print(text)
+        return trouble
+    if options.json:
+        import json
+
+        text = json.dumps(report.to_dict(), indent=2)
+    else:
+        text = report.text(limit=None if options.all else _LINES)
+    if not _print(text):
+        return trouble
+    return 1 if isinstance(report, DiffReport) and not report.equal else 0
 
 
-def _print(text: str) -> int:
-    """Write to standard output, in whatever encoding it has; the exit status."""
+def _diff(options: argparse.Namespace) -> DiffReport:
+    key, key_a, key_b = map(_key, (options.key, options.key_a, options.key_b))
+    return diff(options.a, options.b, key=key, key_a=key_a, key_b=key_b)
+
+
+def _key(steps: list[str] | None) -> tuple[str, ...] | None:
+    return tuple(steps) if steps else None
+
+
+def _print(text: str) -> bool:
+    """Write to standard output, in whatever encoding it has; whether that was possible."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -54,10 +68,10 @@ def _print(text: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more fails at exit
         closed = isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
         if closed:  # the reader of a pipe, such as `head`, has seen enough; Windows says so in its own way
-            return 0
+            return True
         print(f"standard output: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return False
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,13 +79,29 @@ def _parser() -> argparse.ArgumentParser:
         prog="torchkeep", description="Look into model files without running them and without importing torch."
     )
     parser.add_argument("--version", action="version", version=f"torchkeep {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    verbs = parser.add_subparsers(metavar="VERB", dest="verb", required=True)
     inspecting = verbs.add_parser(
         "inspect",
         help="what a file holds: tree, tensors, environment, the classes it needs, the ways to load it",
         description="What a file holds. Only its header is read; nothing of it is run.",
     )
     inspecting.add_argument("file", metavar="FILE")
-    inspecting.add_argument("--json", action="store_true", help="print one JSON object")
-    inspecting.add_argument("--all", action="store_true", help=f"print the whole tree, not its first {_LINES} lines")
+    _add_form(inspecting, f"print the whole tree, not its first {_LINES} lines")
+    differing = verbs.add_parser(
+        "diff",
+        help="what changed between two files: tensors, values, classes, flags, order, sharing",
+        description="What changed from A to B. Tensors are compared by their digests; nothing of a file is run. "
+        "Exit status: 0 no difference, 1 the files differ, 2 trouble.",
+    )
+    differing.add_argument("a", metavar="A")
+    differing.add_argument("b", metavar="B")
+    for name, whose in (("--key", "both files"), ("--key-a", "A"), ("--key-b", "B")):
+        text = f"the part of {whose} to compare; given again, the part of that part"
+        differing.add_argument(name, action="append", metavar="PART", help=text)
+    _add_form(differing, f"print every difference, not the first {_LINES} lines")
     return parser
+
+
+def _add_form(parser: argparse.ArgumentParser, all_help: str) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--all", action="store_true", help=all_help)

@@ -7,6 +7,8 @@ objects or files into a `Document`; back ends turn a Document into files or obje
 from .canonical import Shown as Shown
 from .canonical import decode as decode
 from .canonical import encode as encode
+from .changes import Change as Change
+from .changes import Changes as Changes
 from .check import check as check
 from .collector import collector_paused as collector_paused
 from .computed import HOOK_KINDS as HOOK_KINDS
@@ -17,6 +19,7 @@ from .computed import Form as Form
 from .computed import hooks_of as hooks_of
 from .computed import is_computable_name as is_computable_name
 from .computed import misfit as misfit
+from .diff import diff as diff
 from .dtypes import ITEMSIZE as ITEMSIZE
 from .dtypes import NUMPY_NAME as NUMPY_NAME
 from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME
@@ -56,6 +59,10 @@ from .nodes import TensorRef as TensorRef
 from .nodes import Typed as Typed
 from .nodes import Value as Value
 from .nodes import children as children
+from .pairs import ATTRIBUTE as ATTRIBUTE
+from .pairs import OF_B as OF_B
+from .pairs import Digests as Digests
+from .pairs import Places as Places
 from .state_dict import EXTRA_STATE as EXTRA_STATE
 from .state_dict import StateDict as StateDict
 from .state_dict import is_optimizer as is_optimizer

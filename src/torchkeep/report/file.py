@@ -333,7 +333,7 @@ def _label(document: Document, key: Value) -> str:
     if isinstance(key, TensorRef):
         return printable(document.tensors.name(key.index))
     if isinstance(key, Ref):
-        return _brief(document, key)
+        return in_brief(document, key)
     return brief(key)
 
 
@@ -353,7 +353,7 @@ def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, In
         large = [row for row in attributes if isinstance(row[2], Ref | TensorRef) and not _is_small(document, row[2])]
         told = ", ".join(f"{label}={_leaf(document, child)}" for label, _, child in plain)
         small = ", ".join(
-            f"{label}={_brief(document, child)}"
+            f"{label}={in_brief(document, child)}"
             for label, _, child in attributes
             if isinstance(child, Ref) and _is_small(document, child)
         )
@@ -396,7 +396,7 @@ def _hook_text(document: Document, node: Typed) -> str:
     """How an attribute is computed, on one line."""
     if node.kind == "torch.prune":
         held = document.node(node.fields["methods"])
-        methods = [_brief(document, method) for method in (held.items if isinstance(held, Seq) else ())]
+        methods = [in_brief(document, method) for method in (held.items if isinstance(held, Seq) else ())]
         shown = ", ".join(methods[:_MAX_METHODS]) + (", ..." if len(methods) > _MAX_METHODS else "")
         return f"computed by prune ({shown})"
     return f"computed by {node.kind.removeprefix('torch.')} (dim={_leaf(document, node.fields['dim'])})"
@@ -421,10 +421,10 @@ def _value_text(document: Document, node: Typed) -> str:
     if node.kind == "torch.Generator":
         return f"torch.Generator on {printable(str(fields['device']))}"
     values = [value for name, value in fields.items() if name != "writeable"]
-    return f"{node.kind} {', '.join(_brief(document, value) for value in values)}"
+    return f"{node.kind} {', '.join(in_brief(document, value) for value in values)}"
 
 
-def _brief(document: Document, value: Value) -> str:
+def in_brief(document: Document, value: Value) -> str:
     """A value in a word or two, without going into it."""
     node = document.node(value)
     if isinstance(node, Seq):

@@ -134,21 +134,33 @@ class Source:
         parts = list(parts)
         for span, _, name in parts:
             self._expect_inside(span, name)
-        spans = [span for span, _, _ in parts]
+        for index, found in self._digested([span for span, _, _ in parts]):
+            span, digest, name = parts[index]
+            if found != digest:
+                yield self._damage(span, name, saved=digest, found=found)
+
+    def digests(self, parts: Iterable[tuple[Span, str]]) -> list[int]:
+        """The xxh3_64 of each part, (span, name), through one bounded buffer; read in the order of the file."""
+        parts = list(parts)
+        for span, name in parts:
+            self._expect_inside(span, name)
+        found = dict(self._digested([span for span, _ in parts]))
+        return [found[index] for index in range(len(parts))]
+
+    def _digested(self, spans: Sequence[Span]) -> Iterator[tuple[int, int]]:
+        """The index and the digest of each span, in the order of the file."""
         bounce = memoryview(bytearray(min(_RUN_NBYTES, self.nbytes)))
         for run in _runs(spans):
             whole = Span(spans[run[0]].offset, spans[run[-1]].end - spans[run[0]].offset)
             if whole.nbytes <= len(bounce):
                 self._fill([bounce[: whole.nbytes]], whole)
             for index in run:
-                span, digest, name = parts[index]
+                span = spans[index]
                 if whole.nbytes <= len(bounce):
                     start = span.offset - whole.offset
-                    found = xxh3_64_intdigest(bounce[start : start + span.nbytes])
+                    yield index, xxh3_64_intdigest(bounce[start : start + span.nbytes])
                 else:
-                    found = self._digest_through(bounce, span)
-                if found != digest:
-                    yield self._damage(span, name, saved=digest, found=found)
+                    yield index, self._digest_through(bounce, span)
 
     def _fill_run(self, run: Sequence[Read]) -> None:
         """Fill the buffers of one run and check their digests."""
