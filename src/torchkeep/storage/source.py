@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import platform
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 _HAVE_PREADV = hasattr(os, "preadv")
 _HAVE_MAP_PRIVATE = hasattr(mmap, "MAP_PRIVATE")
+_IS_COMMON_LINUX = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
+_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if _IS_COMMON_LINUX else 0)
+"""No memory is set aside for pages that may never be written, so a file may be larger than all there is. Linux alone
+asks for it, and Python before 3.13 has no name for the number."""
 
 _UNCHANGED = "nothing was read"
 _RUN_NBYTES = 8 << 20
@@ -87,8 +93,7 @@ class Source:
         try:
             if not _HAVE_MAP_PRIVATE:
                 return mmap.mmap(fd, self.nbytes, access=mmap.ACCESS_COPY)
-            # No memory is set aside for pages that may never be written: a file may be larger than all there is.
-            flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+            flags = mmap.MAP_PRIVATE | _NO_RESERVE
             return mmap.mmap(fd, self.nbytes, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         except ValueError as error:  # what Python says of a file that has become shorter
             raise FormatError(
