@@ -172,7 +172,8 @@ def load(
         reader = _Reader(source, contents)
         state = values.optimizer_rows(meaning, positions)
         host = values.host_rows(meaning, positions)
-        on_cpu, uncast = state.steps | host, state.all | host | values.exact_rows(meaning, positions)
+        inner = values.inner_rows(meaning, positions)
+        on_cpu, uncast = state.steps | host | inner.on_cpu, state.all | host | inner.exact
         given = values.unread(
             meaning.tensors,
             rows,

@@ -317,7 +317,7 @@ class _Builder:
     def _tensor(self, node: Typed, fields: dict[str, Any]) -> Any:
         """A tensor that is a node. Of a subclass that did not open: a Record, or the plain tensor that it views."""
         if node.kind not in ROLES:
-            return tensor_kinds.make(node.kind, fields)
+            return tensor_kinds.make(node.kind, fields, self.device)
         if (cls := self.audit.of(node)) is not None:
             return tensor_kinds.make_of(cls, node.kind, fields)
         return tensor_kinds.plain(fields) if node.kind == "tensor_subclass" else Record(node.text("class"), fields)
