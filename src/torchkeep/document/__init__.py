@@ -15,6 +15,7 @@ from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME
 from .dtypes import numpy_itemsize as numpy_itemsize
 from .find import find as find
 from .findings import Finding as Finding
+from .findings import Severity as Severity
 from .geometry import extent as extent
 from .geometry import is_dense as is_dense
 from .geometry import row_major as row_major
@@ -42,6 +43,7 @@ from .nodes import TensorRef as TensorRef
 from .nodes import Typed as Typed
 from .nodes import Value as Value
 from .nodes import children as children
+from .scalars import is_json_text as is_json_text
 from .state_dict import EXTRA_STATE as EXTRA_STATE
 from .state_dict import StateDict as StateDict
 from .state_dict import is_optimizer as is_optimizer

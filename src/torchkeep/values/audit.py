@@ -24,6 +24,7 @@ from ..document import (
     Finding,
     Opaque,
     Ref,
+    Severity,
     TensorRef,
     Typed,
     Value,
@@ -360,14 +361,14 @@ def _record_finding(closed: Closed) -> Finding:
 def merged(findings: list[Finding]) -> list[Finding]:
     """Findings without those that say the same; of each code only so many, and how many more there are."""
     kept: list[Finding] = []
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, Severity]] = Counter()
     for finding in dict.fromkeys(findings):
-        counts[finding.code] += 1
-        if counts[finding.code] <= _MAX_FINDINGS:
+        counts[finding.code, finding.severity] += 1
+        if counts[finding.code, finding.severity] <= _MAX_FINDINGS:
             kept.append(finding)
     kept += [
-        Finding(code, "warning", "", f"and {count - _MAX_FINDINGS} more like these.")
-        for code, count in counts.items()
+        Finding(code, severity, "", f"and {count - _MAX_FINDINGS} more like these.")
+        for (code, severity), count in counts.items()
         if count > _MAX_FINDINGS
     ]
     return kept

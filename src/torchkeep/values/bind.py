@@ -14,6 +14,7 @@ import torch
 from ..document import EXTRA_STATE, ITEMSIZE, Document, StateDict, Value, extent
 from .dtypes import dtype_name
 from .names import Rename, match_prefixes, rename
+from .pack import is_cut
 
 
 @dataclass(slots=True)
@@ -208,6 +209,8 @@ def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool
         return "values", "on the meta device, which holds none: pass assign=True"
     if target.layout != torch.strided or target.is_quantized or type(target) not in (torch.Tensor, torch.nn.Parameter):
         return "a plain tensor", f"a {type(target).__name__} of layout {target.layout}"
+    if is_cut(target):
+        return "values", "without room for them: its memory was freed or made smaller (by storage.resize_())"
     saved, now = table.dtype(row), dtype_name(target.dtype)
     if saved != now and (_kind(saved) > _kind(now) or not {saved, now} <= _CASTABLE):
         return f"dtype {saved}", f"dtype {now}, which cannot hold it"
