@@ -80,7 +80,7 @@ def save(
     with document.collector_paused():
         encoded = values.encode(obj, leave="unsaveable" in allowed)
         _check_saved(encoded.document)
-        layout = containers.layout(encoded.document)
+        layout = containers.layout(encoded.document, path_of=encoded.path_of)
     data_nbytes = sum(span.nbytes for span in layout.spans)
     told = (lambda nbytes: progress(nbytes, data_nbytes)) if progress else None
     with storage.stage(path, nbytes=layout.nbytes, durable=durable, overwrite=overwrite) as staged:

@@ -57,7 +57,7 @@ def _named(obj: Named, context: Context) -> Parts:
             raise context.unsaveable(name, "names an attribute, and only strings may", way_out=way_out)
         if len(name) > INLINE_NBYTES:
             reason = f"has a name of {len(name)} characters, and no more than {INLINE_NBYTES} may be"
-            raise context.unsaveable(obj[name], reason, way_out="Rename it.")
+            raise context.unsaveable(obj[name], reason, attribute(name), way_out="Rename it.")
         if name.startswith("__") and name.endswith("__"):
             reason = "has a dunder name, and attributes are data"
             raise context.unsaveable(obj[name], reason, attribute(name), way_out="Rename the attribute.")

@@ -153,10 +153,11 @@ class Hidden(Named):
 
 @dataclass(slots=True)
 class Encoded:
-    """A Document, the memory of its tensors, and nothing else."""
+    """A Document, the memory of its tensors, and where in the object each node was, for messages."""
 
     document: Document
     packed: Packed
+    path_of: Callable[[int], str]
 
 
 class Left:
@@ -287,7 +288,8 @@ class _Walk:
             environment=environment(),
             findings=self.findings + packed.findings,
         )
-        return Encoded(document, packed)
+        self._parts.clear()
+        return Encoded(document, packed, lambda position: self._text(*self._parents[position]))
 
     def _value(self, obj: Any) -> Value:
         if is_inline(obj):
@@ -471,7 +473,7 @@ def _way_out(obj: Any) -> str:
     if is_a(obj, torch.nn.Module):
         inner = next((name for name in ("_orig_mod", "module") if name in namespace_of(obj).get("_modules", {})), None)
         return f"Save the module inside it: its .{inner}." if inner else "Save its state_dict() instead."
-    if any("state_dict" in vars(base) for base in type(obj).__mro__):
+    if any("state_dict" in vars(base) for base in type.__getattribute__(type(obj), "__mro__")):
         return "Save its state_dict() instead."
     if is_a(obj, _CALLABLES):
         return "Use a function that a module defines by name, or an nn.Module."
