@@ -1,4 +1,4 @@
-"""Objects whose own methods raise, lie or change things while they are saved: saved right, or refused with the reason."""
+"""Objects whose own methods raise, lie or change things while they are saved: saved right, or refused."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ def test_a_state_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_dict_that_another_thread_changes_is_saved_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     busy: dict[int, list[int]] = {i: [i] for i in range(2000)}
-    stop = threading.Event()
+    stop, refused = threading.Event(), []
 
     def change() -> None:
         for i in _numbers():
@@ -303,13 +303,14 @@ def test_a_dict_that_another_thread_changes_is_saved_or_refused(tmp_path: Path) 
             try:
                 torchkeep.save({"busy": busy}, path, durable=False)
             except torchkeep.UnsaveableError as error:
-                assert error.where == "obj['busy']"
+                refused.append(error.where)
                 continue
             loaded = torchkeep.load(path)["busy"]
             assert all(loaded[i] == [i] for i in range(2000))
     finally:
         stop.set()
         thread.join()
+    assert set(refused) <= {"obj['busy']"}
 
 
 def _numbers() -> Iterator[int]:

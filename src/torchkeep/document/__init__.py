@@ -9,6 +9,7 @@ from .canonical import decode as decode
 from .canonical import encode as encode
 from .check import check as check
 from .collector import collector_paused as collector_paused
+from .cycles import holding_itself as holding_itself
 from .dtypes import ITEMSIZE as ITEMSIZE
 from .dtypes import NUMPY_NAME as NUMPY_NAME
 from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME

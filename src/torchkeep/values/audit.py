@@ -314,7 +314,10 @@ def _trust_message(path: str, refused: list[Closed], objects: list[Closed]) -> s
         if packages := _importable(refused):
             lines.append(f"  structure, classes where they were  torchkeep.load({path!r}, trust={packages!r})")
         given += objects
-        pairs = ", ".join(f"{c.name!r}: {last_name(c.name)}" for c in given[:_SHOWN])
+        lasts = [last_name(closed.name) for closed in given[:_SHOWN]]
+        pairs = ", ".join(
+            f"{c.name!r}: {last if last.isidentifier() else '...'}" for c, last in zip(given, lasts, strict=False)
+        )
         more = f", ...}}  # and {len(given) - _SHOWN} more" if len(given) > _SHOWN else "}"
         lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, classes={{{pairs}{more})")
     lines.append(f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})")
