@@ -13,6 +13,7 @@ from .bind_optimizer import OptimizerMatch as OptimizerMatch
 from .binding import Binding as Binding
 from .binding import bind as bind
 from .build import build as build
+from .encode import Encoded as Encoded
 from .encode import encode as encode
 from .fill import fill as fill
 from .fill import stored_of as stored_of
