@@ -112,7 +112,7 @@ def pack(found: list[Found], path_of: Callable[[int], str]) -> Packed:
         if is_cut(memory):
             where = printable(path_of(row))
             raise SaveError(f"{where} cannot be saved: its memory {_CUT}. Nothing was written. Fill it again first.")
-        key = memory.untyped_storage()._cdata if end > begin else ("empty", row)
+        key = _identity(memory.untyped_storage()) if end > begin else ("empty", row)
         by_storage.setdefault(key, []).append(_Piece(row, memory, begin, end))
     taken: dict[str, int] = {}
     clusters = [cluster for pieces in by_storage.values() for cluster in _clusters(pieces)]
@@ -123,6 +123,11 @@ def pack(found: list[Found], path_of: Callable[[int], str]) -> Packed:
     for pieces in by_storage.values():
         _note_waste(pieces, path_of, packed)
     return packed
+
+
+def _identity(storage: torch.UntypedStorage) -> object:
+    """What two storages have in common if they are one memory: `torch.from_numpy` makes a new one at each call."""
+    return ("cpu", storage.data_ptr()) if storage.device.type == "cpu" else storage._cdata
 
 
 def _physical(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -247,7 +252,8 @@ def _raw(cluster: list[_Piece], begin: int, end: int) -> torch.Tensor:
     first = cluster[0].memory
     dtype = first.dtype if all(piece.memory.dtype == first.dtype for piece in cluster) else torch.uint8
     raw = torch.empty(0, dtype=dtype, device=first.device)
-    return over(raw, first.untyped_storage(), begin // raw.itemsize, ((end - begin) // raw.itemsize,), (1,))
+    storage = max((piece.memory.untyped_storage() for piece in cluster), key=torch.UntypedStorage.nbytes)
+    return over(raw, storage, begin // raw.itemsize, ((end - begin) // raw.itemsize,), (1,))
 
 
 def over(
