@@ -215,7 +215,7 @@ def test_files_with_reserved_names_open_in_every_front_end(tmp_path: Path) -> No
                 part = opened.get_slice(name)
                 assert tuple(part.get_shape()) == tuple(found[name].shape)
                 if part.get_shape():
-                    assert bytes(np.asarray(part[:2]).tobytes()) == bits(found[name][:2])
+                    assert bytes(np.asarray(part[:1]).tobytes()) == bits(found[name][:1])
     loaded = torchkeep.load(path)
     assert list(loaded) == list(_reserved())
     assert torch.equal(loaded["a"]["b"], torch.zeros(2))
