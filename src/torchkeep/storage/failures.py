@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from errno import (
     EACCES,
@@ -23,7 +23,17 @@ from errno import (
     EROFS,
 )
 
-from ..errors import AccessError, ExistsError, FullError, NotAFileError, NotFoundError, PathError
+from ..errors import (
+    AccessError,
+    ExistsError,
+    FullError,
+    NotAFileError,
+    NotFoundError,
+    PathError,
+    TorchkeepError,
+    brief,
+    brief_text,
+)
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -51,22 +61,56 @@ _ERRORS: dict[int, tuple[type[PathError], str]] = {
 }
 
 
+_BY_CLASS: tuple[tuple[type[OSError], int], ...] = (
+    (FileNotFoundError, ENOENT),
+    (FileExistsError, EEXIST),
+    (PermissionError, EACCES),
+    (IsADirectoryError, EISDIR),
+    (NotADirectoryError, ENOTDIR),
+)
+"""What a storage means that raises ``FileNotFoundError(name)``, without a number."""
+
+
 def path_error(error: OSError, path: str, *, doing: str, unchanged: str) -> PathError:
     """Tell `error` in full: `doing` is what failed, `unchanged` what was left as it was."""
-    kind, advice = _ERRORS.get(error.errno or 0, (PathError, "Check the disk and the file system."))
-    reason = error.strerror or str(error) or type(error).__name__
-    return kind(f"{doing}: {reason}; {unchanged}. {advice}", errno=error.errno, filename=path)
+    number = error.errno or next((number for cls, number in _BY_CLASS if isinstance(error, cls)), None)
+    kind, advice = _ERRORS.get(number or 0, (PathError, "Check the disk and the file system."))
+    reason = error.strerror or brief_text(str(error)) or type(error).__name__
+    return kind(f"{doing}: {reason}; {unchanged}. {advice}", errno=number, filename=path)
 
 
 @contextmanager
 def typed(path: str, *, doing: str, unchanged: str) -> Iterator[None]:
-    """Turn an OSError of the body into a PathError; one that is typed already passes through."""
+    """Turn what the body raises into a PathError; what is typed already passes through."""
     try:
         yield
-    except PathError:
+    except (TorchkeepError, MemoryError):
         raise
     except OSError as error:
         raise path_error(error, path, doing=doing, unchanged=unchanged) from error
+    except Exception as error:  # a storage may fail in any way
+        what = brief_text(f"{type(error).__name__}: {error}")
+        raise PathError(f"{doing}: {what}; {unchanged}. The storage failed; see its error.", filename=path) from error
+
+
+def expect_count(found: object, least: int, most: int, path: str, what: str, *, unchanged: str) -> None:
+    """Refuse a number of bytes from a storage that cannot be one."""
+    if type(found) is not int or not least <= found <= most:
+        raise PathError(
+            f"the storage of {path!r} broke its contract: {what} gave {brief(found)}, and not a number from {least} "
+            f"to {most}; {unchanged}. Correct the storage.",
+            filename=path,
+        )
+
+
+def expect_methods(found: object, names: Iterable[str], path: str, what: str, *, unchanged: str) -> None:
+    """Refuse an object from a storage that cannot do what is asked of it."""
+    if lacking := [name for name in names if not callable(getattr(found, name, None))]:
+        raise PathError(
+            f"the storage of {path!r} broke its contract: {what} gave {brief(found)}, which has no "
+            f"{' and no '.join(lacking)}; {unchanged}. Correct the storage.",
+            filename=path,
+        )
 
 
 def expect_regular(mode: int, path: str, *, unchanged: str) -> None:

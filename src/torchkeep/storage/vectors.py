@@ -43,7 +43,7 @@ def pieces(view: memoryview, nbytes: int) -> Iterator[memoryview]:
         yield view[start : start + nbytes]
 
 
-def remaining(vectors: Sequence[ReadableBuffer], moved: int) -> list[ReadableBuffer]:
+def remaining(vectors: Sequence[ReadableBuffer], moved: int) -> list[memoryview]:
     """What is left of a batch of which the system moved only the first `moved` bytes."""
     views = [as_bytes(vector) for vector in vectors]
     for index, view in enumerate(views):
