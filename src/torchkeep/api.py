@@ -50,15 +50,16 @@ def save(
     Args:
         obj: an `nn.Module` (weights and structure), an optimizer, a tensor, or a dict, list, tuple ... of
             supported values. Tensors on any device; they are copied one at a time.
-        path: where to; a symbolic link is followed. Conventionally ``*.safetensors``.
+        path: where to; a symbolic link is followed. Conventionally ``*.safetensors``. A string of the form
+            ``scheme://...`` goes to the storage that `register_storage` has for it.
         durable: wait until the bytes are on the disk, so that the file survives a power cut.
         overwrite: whether a file that is there is replaced.
         allow: ``"unsaveable"`` leaves out what cannot be saved (a lambda, a lock, an open file), with a warning for
             each. The file then gives back its weights and its skeleton, and no longer the whole object.
-        progress: called with (bytes written, bytes in all) now and then.
+        progress: called with (bytes written, bytes in all) of the tensors' data now and then.
 
     Returns:
-        A report of what was written and what was noticed.
+        A report of what was written, its size in bytes, and what was noticed.
 
     Raises:
         UnsaveableError: something in `obj` cannot be saved; the message gives its path. Nothing was written.
@@ -113,7 +114,8 @@ def load(
     packages named in `trust`, or, for `nn.Module` classes that the program has already imported, from there.
 
     Args:
-        path: a torchkeep file or any safetensors file.
+        path: a torchkeep file, any safetensors file, or one of a registered container; a local path, or a string
+            ``scheme://...`` of a registered storage.
         device: where tensors go; ``"cpu"`` by default, whatever device they were saved from.
         map_location: torch's word for `device`.
         dtype: a floating-point dtype that floating-point tensors are cast to; each cast is reported.
@@ -199,7 +201,7 @@ def load_into(
 
     Args:
         target: an `nn.Module`, an optimizer, or a dict of these whose keys are parts of the file.
-        path: a torchkeep file or any safetensors file.
+        path: a file as in `load`.
         key: the part of the file to take, as in `load`. Without it, the only part with weights is found.
         strict: False is torch's word for ``allow={"missing", "unexpected"}``.
         allow: what need not fit: ``"missing"`` (the file lacks it), ``"unexpected"`` (the target lacks it),
@@ -255,6 +257,12 @@ def load_into(
 def report_of(obj: Any) -> ObjectReport:
     """How an object that `load` returned, or a module in it, came back.
 
+    Args:
+        obj: what `load` returned, or a module or optimizer directly in it.
+
+    Returns:
+        The report: route, mode, device, casts, and what was noticed.
+
     Raises:
         LookupError: `obj` does not come from `load`.
     """
@@ -268,6 +276,13 @@ def inspect(path: StrPath) -> FileReport:
     """What is in a file: its tree, tensors, environment, the classes it names, and the ways to load it.
 
     Reads the header only, runs nothing, and never imports torch.
+
+    Args:
+        path: a file as in `load`.
+
+    Returns:
+        The report; printed, it is what a person reads, and `to_dict()` gives plain data. Shapes are in elements
+        and dtypes are torch's names; sizes are in bytes.
 
     Raises:
         FormatError: the file is damaged, or not a file that torchkeep reads.

@@ -32,6 +32,15 @@ def register_storage(scheme: str, storage: Storage) -> None:
     Raises:
         TypeError: `storage` is a class rather than an object, or lacks `open` or `stage`.
         ValueError: `scheme` cannot be one.
+
+    Examples:
+        `torchkeep.testing.MemoryStorage` is a whole storage in a few lines, to read and to use in tests:
+
+        >>> from torchkeep.testing import MemoryStorage
+        >>> torchkeep.register_storage("memory", MemoryStorage())
+        >>> report = torchkeep.save({"epoch": 3}, "memory://runs/7")
+        >>> torchkeep.load("memory://runs/7")
+        {'epoch': 3}
     """
     if not _SCHEME.fullmatch(scheme):
         raise ValueError(f"{scheme!r} is no scheme; it is two or more of a-z, 0-9, '+', '.', '-', such as 's3'")

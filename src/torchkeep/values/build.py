@@ -226,7 +226,13 @@ class _Builder:
             known = registration(cls) if cls is not None else None
             if known is None or known.decode is None:
                 return Record(node.text("class"), {"state": fields["state"]})
-            return known.decode(fields["state"])
+            made = known.decode(fields["state"])
+            if not is_a(made, known.cls):
+                raise LoadError(
+                    f"the decode that was registered for {node.text('class')} made a {type(made).__name__} of its "
+                    "state. Nothing was loaded. Correct it: decode gives an object of the class."
+                )
+            return made
         if node.kind == "method":
             return self._method(node, fields["self"], fields["name"])
         if node.kind == "namedtuple":
