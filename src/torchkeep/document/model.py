@@ -131,7 +131,10 @@ def of_tensors(names: Sequence[str], dtypes: Sequence[str], shapes: Sequence[Sha
     Args:
         names: a name for each stored tensor, all different.
         dtypes: their element types by torch's names, such as ``"float32"``.
-        shapes: their sizes.
+        shapes: their sizes, in elements.
+
+    Returns:
+        The Document: a map at the root, and tensors that are no parameters.
     """
     count = len(names)
     return Document(

@@ -16,13 +16,19 @@ MAX_VECTORS = 1000
 
 
 class Span(msgspec.Struct, frozen=True, gc=False):
-    """A byte range of a file."""
+    """A byte range of a file.
+
+    Attributes:
+        offset: the first byte, counted from the file's start.
+        nbytes: how many bytes.
+    """
 
     offset: int
     nbytes: int
 
     @property
     def end(self) -> int:
+        """One past the last byte."""
         return self.offset + self.nbytes
 
     def __str__(self) -> str:

@@ -146,7 +146,10 @@ class StorageSuite:
         storage = self.make_storage()
         reading = storage.open(self._put(storage, b"x"))
         reading.close()
-        reading.close()
+        try:
+            reading.close()
+        except Exception as error:
+            fail(f"closing again raises {type(error).__name__}: {error}")
 
     def test_what_is_not_there(self) -> None:
         """A name that nobody has is a FileNotFoundError, and from torchkeep a NotFoundError."""
