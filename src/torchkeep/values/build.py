@@ -67,6 +67,7 @@ class _Builder:
     audit: Audit
     made: dict[int, Any] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
+    whole: set[int] = field(default_factory=set)
     attributed: dict[int, None] = field(default_factory=dict)
     waiting: dict[int, list[int]] = field(default_factory=dict)
     unseen: dict[int, Iterator[TensorRef | Ref]] = field(default_factory=dict)
@@ -226,6 +227,7 @@ class _Builder:
             known = registration(cls) if cls is not None else None
             if known is None or known.decode is None:
                 return Record(node.text("class"), {"state": fields["state"]})
+            self._require_whole(node)
             made = known.decode(fields["state"])
             if not is_a(made, known.cls):
                 raise LoadError(
@@ -246,6 +248,22 @@ class _Builder:
         if node.kind in library.MAKE:
             return library.make(node.kind, fields)
         return _IMMUTABLE[node.kind](fields)
+
+    def _require_whole(self, node: Typed) -> None:
+        """A `decode` reads all of its state: everything that it leads to has to be there, and complete."""
+        waiting, met = list(children(node)), set()
+        while waiting:
+            child = waiting.pop()
+            if not isinstance(child, Ref) or child.index in self.whole or child.index in met:
+                continue
+            if child.index not in self.finished:
+                raise LoadError(
+                    f"the state of an object of {node.text('class')} leads back to the object, and its decode needs "
+                    "all of it. Nothing was loaded."
+                )
+            met.add(child.index)
+            waiting.extend(children(self.document.nodes[child.index]))
+        self.whole |= met
 
     def _namedtuple(self, node: Typed, fields: dict[str, Any]) -> Any:
         """Made as the tuple that it is, past what its class would do about it; a Record of its fields, otherwise."""
