@@ -66,8 +66,9 @@ def save(
         DestinationError: the path has the suffix of a torch file. Nothing was written.
         SaveError: the header would be larger than readers accept, or the object is one that no file may hold
             (a tensor expanded beyond the limits, a module with two things of one name). Nothing was written.
-        PathError: the file system refused (`FullError`, `AccessError`, `ExistsError`, ...). A file that was
-            there before is as it was.
+        PathError: the file system or the storage refused (`FullError`, `AccessError`, `ExistsError`, ...). A file
+            that was there before is as it was.
+        ValueError: `allow` has a word that it does not take.
     """
     from . import values
 
@@ -152,7 +153,9 @@ def load(
         KeyMissingError: there is no such part.
         DeviceError: torch or this machine does not have the device, or a tensor cannot go there.
         LoadError: any other reason. Nothing is returned.
-        PathError: the file system refused.
+        PathError: the file system or the storage refused.
+        TypeError: `device` or `dtype` is none, or `device` and `map_location` differ.
+        ValueError: `mode`, `route` or `allow` has a word that it does not take.
     """
     from . import values
 
@@ -246,7 +249,9 @@ def load_into(
         PartialLoadError: reading failed after the first write; `overwritten` says what changed.
         FormatError: the file is damaged, or not a file that torchkeep reads.
         KeyMissingError: there is no such part.
-        PathError: the file system refused.
+        TrustError: state of the target is an object of a class that was not registered.
+        PathError: the file system or the storage refused.
+        ValueError: `allow` or `verify` has a word that it does not take.
     """
     from . import values
 

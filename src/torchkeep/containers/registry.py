@@ -18,7 +18,7 @@ _containers: dict[str, Container] = {}
 
 
 def register_container(container: Container) -> None:
-    """Let `load`, `load_into` and `inspect` read files of another format.
+    """Let `load`, `load_into`, `inspect` and `diff` read files of another format.
 
     A file is taken for one of this format by its first bytes, and only where it is no torchkeep or safetensors
     file and no container that was registered before takes it.
