@@ -20,17 +20,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 @pytest.fixture(params=["native", "portable"])
 def each_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Runs a test twice: as this system does it, and as one does that has none of the calls that are optional."""
-    from torchkeep.storage import source, staged
+    from torchkeep.storage import local
 
     path: str = request.param
     if path == "native":
         if not hasattr(os, "preadv"):
             pytest.skip("this system has the portable path only")
         return path
-    rooms = {source: ["PREADV", "MAP_PRIVATE"], staged: ["PWRITEV", "FALLOCATE", "FCHMOD", "LINK", "DIRECTORY_FSYNC"]}
-    for room, names in rooms.items():
-        assert {name for name in vars(room) if name.startswith("_HAVE_")} == {f"_HAVE_{name}" for name in names}
-        for name in names:
-            monkeypatch.setattr(room, f"_HAVE_{name}", False)
-    monkeypatch.setattr(staged, "_FULL_FSYNC", None)
+    names = ("PREADV", "MAP_PRIVATE", "PWRITEV", "FALLOCATE", "FCHMOD", "LINK", "DIRECTORY_FSYNC")
+    assert {name for name in vars(local) if name.startswith("_HAVE_")} == {f"_HAVE_{name}" for name in names}
+    for name in names:
+        monkeypatch.setattr(local, f"_HAVE_{name}", False)
+    monkeypatch.setattr(local, "_FULL_FSYNC", None)
     return path

@@ -17,6 +17,7 @@ from .api import load as load
 from .api import load_into as load_into
 from .api import report_of as report_of
 from .api import save as save
+from .containers import register_container as register_container
 from .document import Finding as Finding
 from .errors import AccessError as AccessError
 from .errors import BindError as BindError
@@ -50,6 +51,7 @@ from .report import ObjectReport as ObjectReport
 from .report import Route as Route
 from .report import SaveReport as SaveReport
 from .report import TensorInfo as TensorInfo
+from .storage import register_storage as register_storage
 
 if _TYPE_CHECKING:
     from .values import ModuleState as ModuleState

@@ -50,23 +50,25 @@ def save(
     Args:
         obj: an `nn.Module` (weights and structure), an optimizer, a tensor, or a dict, list, tuple ... of
             supported values. Tensors on any device; they are copied one at a time.
-        path: where to; a symbolic link is followed. Conventionally ``*.safetensors``.
+        path: where to; a symbolic link is followed. Conventionally ``*.safetensors``. A string of the form
+            ``scheme://...`` goes to the storage that `register_storage` has for it.
         durable: wait until the bytes are on the disk, so that the file survives a power cut.
         overwrite: whether a file that is there is replaced.
         allow: ``"unsaveable"`` leaves out what cannot be saved (a lambda, a lock, an open file), with a warning for
             each. The file then gives back its weights and its skeleton, and no longer the whole object.
-        progress: called with (bytes written, bytes in all) now and then.
+        progress: called with (bytes written, bytes in all) of the tensors' data now and then.
 
     Returns:
-        A report of what was written and what was noticed.
+        A report of what was written, its size in bytes, and what was noticed.
 
     Raises:
         UnsaveableError: something in `obj` cannot be saved; the message gives its path. Nothing was written.
         DestinationError: the path has the suffix of a torch file. Nothing was written.
         SaveError: the header would be larger than readers accept, or the object is one that no file may hold
             (a tensor expanded beyond the limits, a module with two things of one name). Nothing was written.
-        PathError: the file system refused (`FullError`, `AccessError`, `ExistsError`, ...). A file that was
-            there before is as it was.
+        PathError: the file system or the storage refused (`FullError`, `AccessError`, `ExistsError`, ...). A file
+            that was there before is as it was.
+        ValueError: `allow` has a word that it does not take.
     """
     from . import values
 
@@ -115,7 +117,8 @@ def load(
     packages named in `trust`, or, for `nn.Module` classes that the program has already imported, from there.
 
     Args:
-        path: a torchkeep file or any safetensors file.
+        path: a torchkeep file, any safetensors file, or one of a registered container; a local path, or a string
+            ``scheme://...`` of a registered storage.
         device: where tensors go; ``"cpu"`` by default, whatever device they were saved from. Any device that torch
             knows; on ``"meta"`` tensors have shapes and no values, and are not read.
         map_location: torch's word for `device`.
@@ -135,9 +138,10 @@ def load(
         mmap: let the tensors be the file itself, mapped, so that bytes are read when they are first used and
             processes share them. Writing to a tensor copies the page and never changes the file. The header is
             checked, the bytes are not. What a file cannot serve as it is (another device or dtype, channels_last,
-            arrays, long texts) is read and checked as ever. The file must stay as it is for as long as its tensors
-            live: replacing it, as `save` does, is safe (Windows refuses it), but a program that shortens it ends
-            this process with SIGBUS at the next touch, and one that writes into it changes the tensors.
+            arrays, long texts) is read and checked as ever, and so is all of a file in a registered storage that
+            cannot map; the report tells how many bytes are mapped. The file must stay as it is for as long as its
+            tensors live. Replacing it, as `save` does, is safe (Windows refuses it), but a program that shortens it
+            ends this process with SIGBUS at the next touch, and one that writes into it changes the tensors.
 
     Returns:
         The object. `torchkeep.report_of(obj)` tells how it came back.
@@ -149,7 +153,9 @@ def load(
         KeyMissingError: there is no such part.
         DeviceError: torch or this machine does not have the device, or a tensor cannot go there.
         LoadError: any other reason. Nothing is returned.
-        PathError: the file system refused.
+        PathError: the file system or the storage refused.
+        TypeError: `device` or `dtype` is none, or `device` and `map_location` differ.
+        ValueError: `mode`, `route` or `allow` has a word that it does not take.
     """
     from . import values
 
@@ -223,7 +229,7 @@ def load_into(
 
     Args:
         target: an `nn.Module`, an optimizer, or a dict of these whose keys are parts of the file.
-        path: a torchkeep file or any safetensors file.
+        path: a file as in `load`.
         key: the part of the file to take, as in `load`. Without it, the only part with weights is found.
         strict: False is torch's word for ``allow={"missing", "unexpected"}``.
         allow: what need not fit: ``"missing"`` (the file lacks it), ``"unexpected"`` (the target lacks it),
@@ -244,7 +250,9 @@ def load_into(
         PartialLoadError: reading failed after the first write; `overwritten` says what changed.
         FormatError: the file is damaged, or not a file that torchkeep reads.
         KeyMissingError: there is no such part.
-        PathError: the file system refused.
+        TrustError: state of the target is an object of a class that was not registered.
+        PathError: the file system or the storage refused.
+        ValueError: `allow` or `verify` has a word that it does not take.
     """
     from . import values
 
@@ -280,6 +288,12 @@ def load_into(
 def report_of(obj: Any) -> ObjectReport:
     """How an object that `load` returned, or a module in it, came back.
 
+    Args:
+        obj: what `load` returned, or a module or optimizer directly in it.
+
+    Returns:
+        The report: route, mode, device, casts, and what was noticed.
+
     Raises:
         LookupError: `obj` does not come from `load`.
     """
@@ -293,6 +307,13 @@ def inspect(path: StrPath) -> FileReport:
     """What is in a file: its tree, tensors, environment, the classes it names, and the ways to load it.
 
     Reads the header only, runs nothing, and never imports torch.
+
+    Args:
+        path: a file as in `load`.
+
+    Returns:
+        The report; printed, it is what a person reads, and `to_dict()` gives plain data. Shapes are in elements
+        and dtypes are torch's names; sizes are in bytes.
 
     Raises:
         FormatError: the file is damaged, or not a file that torchkeep reads.
@@ -331,7 +352,7 @@ def diff(
     module is compared with a dict of tensors by the names of its state_dict.
 
     Args:
-        a: a torchkeep file or any safetensors file.
+        a: a file as in `load`.
         b: another.
         key: the part of both files that is compared, as in `load`; None for all.
         key_a: the part of `a`, where it is another.
@@ -453,10 +474,10 @@ class _Reader:
     def fill(self, memory: values.Memory) -> None:
         self.source.read_into([self._read(i, buffer) for i, buffer in memory.buffers().items()])
 
-    def map(self) -> Callable[[int], memoryview]:
-        """The file's own bytes of a stored tensor, by its index."""
-        whole, spans = memoryview(self.source.map()), self._placement.spans
-        return lambda stored: whole[spans[stored].offset : spans[stored].end]
+    def map(self) -> Callable[[int], memoryview] | None:
+        """The file's own bytes of a stored tensor, by its index; None where its storage cannot map."""
+        whole, spans = self.source.map(), self._placement.spans
+        return None if whole is None else lambda stored: whole[spans[stored].offset : spans[stored].end]
 
     def read(self, direct: Sequence[values.Direct], started: list[int]) -> None:
         self.source.read_into([self._read(each.stored, each.buffer) for each in direct], started=started)

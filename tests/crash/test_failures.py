@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from torchkeep.errors import AccessError, FullError, NotAFileError, NotFoundError, PathError
-from torchkeep.storage import stage, staged
+from torchkeep.storage import local, stage
 
 OLD = b"old bytes " * 1000
 MIB = 1 << 20
@@ -48,7 +48,7 @@ def save(path: Path, data: bytes = b"x", *, meanwhile: Callable[[], object] = la
 
 
 def child(script: str, *args: object) -> subprocess.Popen[str]:
-    script = script if staged._HAVE_PWRITEV else PORTABLE + script
+    script = script if local._HAVE_PWRITEV else PORTABLE + script
     command = [sys.executable, "-W", "error", "-c", script, *map(str, args)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -102,7 +102,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", ["a", "new"])
 def test_a_full_disk_is_known_before_the_first_write(small_disk: Path, name: str) -> None:
-    if not staged._HAVE_FALLOCATE:
+    if not local._HAVE_FALLOCATE:
         pytest.skip("nothing reserves space here")
     with pytest.raises(FullError, match=r"reserve 4194304 bytes.*as it was") as caught:
         save(small_disk / name, bytes(4 * MIB))
@@ -110,7 +110,7 @@ def test_a_full_disk_is_known_before_the_first_write(small_disk: Path, name: str
 
 
 def test_a_disk_that_fills_while_writing(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staged, "_HAVE_FALLOCATE", False)
+    monkeypatch.setattr(local, "_HAVE_FALLOCATE", False)
     with pytest.raises(FullError, match=r"cannot write.*as it was"):
         save(small_disk / "a", bytes(4 * MIB))
 
@@ -126,12 +126,12 @@ def test_a_read_only_disk(small_disk: Path) -> None:
 LIMITED = """
 import resource, signal, sys
 from torchkeep.errors import FullError
-from torchkeep.storage import stage, staged
+from torchkeep.storage import local, stage
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 if sys.argv[2] == "write":
-    staged._HAVE_FALLOCATE = False
-    staged._reserve = lambda fd, nbytes: None
+    local._HAVE_FALLOCATE = False
+    local._reserve = lambda fd, nbytes: None
 try:
     with stage(sys.argv[1], nbytes=200_000) as file:
         print("reserved")
@@ -282,7 +282,7 @@ def test_a_failed_commit_cannot_be_tried_again(old: Path, monkeypatch: pytest.Mo
 def test_a_directory_that_cannot_be_flushed_is_told_truthfully(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    if not staged._HAVE_DIRECTORY_FSYNC:
+    if not local._HAVE_DIRECTORY_FSYNC:
         pytest.skip("no flushing of directories here")
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (fsync(fd), monkeypatch.setattr(os, "fsync", fail_with(number))))
@@ -336,7 +336,7 @@ def test_every_step_that_can_fail_leaves_no_descriptor_and_no_litter(
         free = file.fileno()
     native = ("lstat", "open", "fchmod", "posix_fallocate", "pwritev", "fsync", "replace")
     portable = ("lstat", "open", "chmod", "ftruncate", "lseek", "write", "fsync", "replace")
-    for step in native if staged._HAVE_PWRITEV else portable:
+    for step in native if local._HAVE_PWRITEV else portable:
         with monkeypatch.context() as patch:
             patch.setattr(os, step, fail_with(errno.EIO))
             with pytest.raises(PathError, match="as it was"):

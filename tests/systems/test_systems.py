@@ -20,7 +20,7 @@ SYSTEM = sys.argv[1]
 other_system.become(SYSTEM)
 import torchkeep
 from torchkeep import storage
-from torchkeep.storage import source, staged
+from torchkeep.storage import local
 
 def names():
     return sorted(os.listdir(HOME))
@@ -166,13 +166,13 @@ assert names() == ["net.safetensors"], names()
 """
 
 CAPABILITIES = """
-flags = {name: value for name, value in (*vars(staged).items(), *vars(source).items()) if name.startswith("_HAVE_")}
+flags = {name: value for name, value in vars(local).items() if name.startswith("_HAVE_")}
 assert len(flags) == 7
 if SYSTEM in ("bare", "windows"):
     assert [name for name, value in flags.items() if value] == ["_HAVE_LINK"] * (SYSTEM == "windows"), flags
 if SYSTEM == "macos":
     assert [name for name, value in flags.items() if not value] == ["_HAVE_FALLOCATE"], flags
-assert (staged._FULL_FSYNC == 51) == (SYSTEM == "macos")
+assert (local._FULL_FSYNC == 51) == (SYSTEM == "macos")
 """
 
 

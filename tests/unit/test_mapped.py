@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import torchkeep
-from torchkeep.storage import Read, source
+from torchkeep.storage import Read, local, source
 
 pytestmark = pytest.mark.usefixtures("each_path")
 
@@ -154,7 +154,7 @@ def test_a_file_of_another_tool(tmp_path: Path) -> None:
     assert torchkeep.report_of(loaded).mapped_nbytes == sum(tensor.nbytes for tensor in weights.values())
 
 
-@pytest.mark.skipif(not source._IS_COMMON_LINUX, reason="other systems set memory aside, or never do")
+@pytest.mark.skipif(not local._IS_COMMON_LINUX, reason="other systems set memory aside, or never do")
 def test_a_file_that_is_larger_than_all_memory(tmp_path: Path, each_path: str) -> None:
     if each_path == "portable" or Path("/proc/sys/vm/overcommit_memory").read_text() == "2\n":
         pytest.skip("memory is set aside for all that is mapped")

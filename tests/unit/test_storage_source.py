@@ -22,7 +22,7 @@ from torchkeep.errors import (
     NotFoundError,
     PathError,
 )
-from torchkeep.storage import Read, Span, open_source, source
+from torchkeep.storage import Read, Span, local, open_source, source
 from torchkeep.storage.source import _MAX_GAP, _RUN_NBYTES, _runs
 from torchkeep.storage.vectors import as_bytes, remaining
 
@@ -52,7 +52,7 @@ def test_open_knows_path_and_size(tmp_path: Path) -> None:
     path.write_bytes(b"12345")
     with open_source(path) as file:
         assert (file.path, file.nbytes) == (str(path), 5)
-        assert not os.get_inheritable(file._file.fileno())
+        assert not os.get_inheritable(file._reading._file.fileno())
     with pytest.raises(ValueError, match="closed"):
         file.read(Span(0, 1))
 
@@ -117,11 +117,11 @@ def test_symbolic_link_and_loop(tmp_path: Path) -> None:
 def test_refused_open_leaves_no_descriptor(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     with open_source(tmp_path / "a") as file:
-        free = file._file.fileno()
+        free = file._reading._file.fileno()
     with pytest.raises(NotAFileError):
         open_source(tmp_path)
     with open_source(tmp_path / "a") as file:
-        assert file._file.fileno() == free
+        assert file._reading._file.fileno() == free
 
 
 @pytest.mark.parametrize("path", ["a\0b", "n" * 5000, "a\ud800b"])
@@ -243,7 +243,7 @@ def test_any_spans(tmp_path_factory: pytest.TempPathFactory, preadv: bool, data:
     path.write_bytes(content)
     started: list[int] = []
     with pytest.MonkeyPatch.context() as patch, open_source(path) as file:
-        patch.setattr(source, "_HAVE_PREADV", preadv)
+        patch.setattr(local, "_HAVE_PREADV", preadv)
         patch.setattr(source, "_RUN_NBYTES", data.draw(st.sampled_from([64, 1000, 8 << 20])))
         file.read_into(reads, started=started)
         file.check([(read.span, read.digest or 0, read.name) for read in reads])
@@ -300,7 +300,7 @@ def test_short_reads_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
             return super().readinto(as_bytes(buffer)[:7]) or 0
 
-    monkeypatch.setattr(source, "_HAVE_PREADV", False)
+    monkeypatch.setattr(local, "_HAVE_PREADV", False)
     monkeypatch.setattr(io, "FileIO", Stingy)
     with open_source(tmp_path / "a") as file:
         reads = reads_of(data, [Span(0, 100), Span(100, 3), Span(110, 200)])
@@ -355,8 +355,8 @@ def test_a_failing_disk_is_a_path_error(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     (tmp_path / "a").write_bytes(b"abc")
-    monkeypatch.setattr(source.Source, "_preadv", fail)
-    monkeypatch.setattr(source.Source, "_readinto", fail)
+    monkeypatch.setattr(local.LocalReading, "_preadv", fail)
+    monkeypatch.setattr(local.LocalReading, "_readinto", fail)
     with (
         open_source(tmp_path / "a") as file,
         pytest.raises(PathError, match="cannot read bytes 0 to 3") as caught,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
 from torchkeep.errors import AccessError, ExistsError, NotAFileError, NotFoundError, PathError
-from torchkeep.storage import stage, staged
+from torchkeep.storage import local, stage, staged
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -194,8 +194,8 @@ def test_short_writes_are_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @both_paths
 def test_a_system_that_writes_nothing_is_no_endless_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staged.Staged, "_pwritev", lambda *_: 0)
-    monkeypatch.setattr(staged.Staged, "_seek_write", lambda *_: 0)
+    monkeypatch.setattr(local.LocalWriting, "_pwritev", lambda *_: 0)
+    monkeypatch.setattr(local.LocalWriting, "_seek_write", lambda *_: 0)
     with pytest.raises(PathError, match="wrote nothing"):
         save(tmp_path / "a", b"x")
     assert names(tmp_path) == []
@@ -213,7 +213,7 @@ def test_durable_flushes_the_file_and_then_its_directory(tmp_path: Path, monkeyp
     save(tmp_path / "a", b"x", durable=False)
     assert flushed == []
     save(tmp_path / "a", b"x", durable=True)
-    assert flushed == (["file", "directory"] if staged._HAVE_DIRECTORY_FSYNC else ["file"])
+    assert flushed == (["file", "directory"] if local._HAVE_DIRECTORY_FSYNC else ["file"])
 
 
 # What is replaced
@@ -289,7 +289,7 @@ def test_a_chain_of_links_is_followed_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "second").symlink_to("real/a")
     (tmp_path / "first").symlink_to(tmp_path / "second")
     with stage(tmp_path / "first", nbytes=3) as file:
-        assert file.path == str(target.resolve())
+        assert file._writing.path == str(target.resolve())
         assert len(names(tmp_path / "real")) == 2  # staged where the file lives, not where the link does
         file.write([b"new"], 0)
         file.commit()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from torchkeep.errors import AccessError, FullError, NotAFileError, PathError
-from torchkeep.storage import open_source, stage, staged
+from torchkeep.storage import local, open_source, stage
 from torchkeep.storage.failures import codes
 
 OLD = b"old"
@@ -55,9 +55,9 @@ def flushes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     calls: list[str] = []
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
-    monkeypatch.setattr(staged, "_FULL_FSYNC", 51)
+    monkeypatch.setattr(local, "_FULL_FSYNC", 51)
     monkeypatch.setattr(
-        staged, "fcntl", SimpleNamespace(fcntl=lambda fd, command: calls.append(f"full {command} {fd >= 0}"))
+        local, "fcntl", SimpleNamespace(fcntl=lambda fd, command: calls.append(f"full {command} {fd >= 0}"))
     )
     return calls
 
@@ -66,23 +66,23 @@ def test_a_durable_save_has_the_disk_flushed(tmp_path: Path, flushes: list[str])
     save(tmp_path / "a", durable=False)
     assert flushes == []
     save(tmp_path / "a")
-    assert flushes == ["full 51 True"] * (1 + staged._HAVE_DIRECTORY_FSYNC)
+    assert flushes == ["full 51 True"] * (1 + local._HAVE_DIRECTORY_FSYNC)
 
 
 @pytest.mark.parametrize("number", [errno.ENOTSUP, errno.ENOTTY, errno.EINVAL])
 def test_a_file_system_without_full_flushes_gets_plain_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flushes: list[str], number: int
 ) -> None:
-    monkeypatch.setattr(staged, "fcntl", SimpleNamespace(fcntl=fail_with(number)))
+    monkeypatch.setattr(local, "fcntl", SimpleNamespace(fcntl=fail_with(number)))
     save(tmp_path / "a")
-    assert flushes == ["fsync"] * (1 + staged._HAVE_DIRECTORY_FSYNC)
+    assert flushes == ["fsync"] * (1 + local._HAVE_DIRECTORY_FSYNC)
 
 
 def test_a_full_flush_that_fails_is_a_failed_save(
     old: Path, monkeypatch: pytest.MonkeyPatch, flushes: list[str]
 ) -> None:
     """A plain flush must not be tried in its place: it might call a success what was lost."""
-    monkeypatch.setattr(staged, "fcntl", SimpleNamespace(fcntl=fail_with(errno.EIO)))
+    monkeypatch.setattr(local, "fcntl", SimpleNamespace(fcntl=fail_with(errno.EIO)))
     with pytest.raises(PathError, match="as it was"):
         save(old)
     assert flushes == []
@@ -93,7 +93,7 @@ def test_a_full_flush_that_fails_is_a_failed_save(
 # Directories that cannot be flushed
 
 
-@pytest.mark.skipif(not staged._HAVE_DIRECTORY_FSYNC, reason="no directory is flushed here")
+@pytest.mark.skipif(not local._HAVE_DIRECTORY_FSYNC, reason="no directory is flushed here")
 @pytest.mark.parametrize(("number", "told"), [(errno.EINVAL, False), (errno.EACCES, True)])
 def test_a_directory_that_cannot_be_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: bool
@@ -134,7 +134,7 @@ def test_a_file_that_is_open_or_mapped_elsewhere(
     path = tmp_path / "a"
     if overwrite:
         path.write_bytes(OLD)
-    monkeypatch.setattr(staged, "_HAVE_LINK", False)
+    monkeypatch.setattr(local, "_HAVE_LINK", False)
     monkeypatch.setattr(os, "replace", fail_with(errno.EACCES if winerror < 1224 else errno.EINVAL, winerror=winerror))
     with pytest.raises(AccessError, match=r"nothing was saved.*as it was.*open, or its tensors are mapped") as caught:
         save(path, overwrite=overwrite)

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from ..document import Document
 from ..errors import FormatError, OtherFormatError
 from ..limits import LIMITS, Limits
 from ..storage import Source, Span
-from . import native, plain, safetensors
-from .placement import Placement
+from . import contract, registry
+from .native import Native
+from .plain import Plain
+from .protocol import HEAD_NBYTES, Contents
 
-
-class Contents(msgspec.Struct, frozen=True):
-    """What was read of a file: its kind, its meaning, and where its bytes lie."""
-
-    kind: str
-    document: Document
-    placement: Placement
-    metadata: dict[str, str]
-    """Strings that a plain safetensors file carries for its own readers; {} for a torchkeep file."""
-
+_NATIVE, _PLAIN = Native(), Plain()
 
 _TORCH_LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """The magic number that torch.save wrote before 1.6, as a pickle."""
@@ -56,7 +46,7 @@ def read(source: Source, *, limits: Limits = LIMITS) -> Contents:
 
     Raises:
         OtherFormatError: a file of another format, which the message names.
-        FormatError: a safetensors file, or one of torchkeep's, that breaks a clause.
+        FormatError: a file that breaks a clause of its format, or that its container cannot read.
     """
     try:
         return _read(source, limits)
@@ -68,27 +58,19 @@ def read(source: Source, *, limits: Limits = LIMITS) -> Contents:
 def _read(source: Source, limits: Limits) -> Contents:
     if not source.nbytes:
         raise OtherFormatError(f"{source.path} is empty: 0 bytes")
-    head = source.read(Span(0, min(source.nbytes, 512)))
-    begins_as_header = head[safetensors.LENGTH_NBYTES : safetensors.LENGTH_NBYTES + 1] == b"{"
-    if not begins_as_header and (other := name_other(head)):
+    head = source.read(Span(0, min(source.nbytes, HEAD_NBYTES)))
+    for own in (_NATIVE, _PLAIN):
+        if own.probe(head):
+            return own.read(source, limits)
+    for container in registry.registered():
+        if contract.takes(container, head):
+            return contract.read_by(container, source, limits)
+    if other := name_other(head):
         raise OtherFormatError(
-            f"{source.path} is {other}. This torchkeep reads safetensors files, its own and others'. "
-            "Nothing was loaded, and nothing of the file was run."
+            f"{source.path} is {other}. This torchkeep reads safetensors files, its own and others', and what "
+            "torchkeep.register_container adds. Nothing was loaded, and nothing of the file was run."
         )
-    return _read_safetensors(source, limits)
-
-
-def _read_safetensors(source: Source, limits: Limits) -> Contents:
-    raw = safetensors.read_raw(source, limits)
-    if native.is_native(raw):
-        native.check_digest(raw)
-    header = safetensors.parse(raw, file_nbytes=source.nbytes, limits=limits)
-    metadata = header.metadata or {}
-    if native.is_native(raw) or any(key in native.KEYS[::2] for key in metadata):
-        if not native.is_native(raw):
-            raise FormatError("the header was torchkeep's and no longer begins as one", clause="N-1")
-        return Contents("torchkeep", *native.read(header, limits=limits), {})
-    return Contents("safetensors", *plain.read(header, limits=limits), metadata)
+    return _PLAIN.read(source, limits)  # says what keeps it from being one
 
 
 def name_other(head: bytes) -> str | None:

@@ -15,9 +15,10 @@ from xxhash import xxh3_64
 from ..document import ITEMSIZE, Document, Map, Seq, Shape, Shown, check, decode, encode
 from ..errors import DigestError, FormatError, SaveError, printable
 from ..limits import LIMITS, Limits
-from ..storage import Span
+from ..storage import Source, Span
 from . import safetensors
 from .placement import Placement
+from .protocol import Contents
 
 ALIGNMENT = 4096
 """The data begins at a multiple of this many bytes."""
@@ -138,6 +139,21 @@ def _digest(raw: bytes) -> bytes:
 
 
 # --- reading ----------------------------------------------------------------------------------------
+
+
+class Native:
+    """torchkeep's own files, as a container."""
+
+    kind = "torchkeep"
+
+    def probe(self, head: bytes) -> bool:
+        return is_native(head)
+
+    def read(self, source: Source, limits: Limits) -> Contents:
+        raw = safetensors.read_raw(source, limits)
+        check_digest(raw)
+        header = safetensors.parse(raw, file_nbytes=source.nbytes, limits=limits)
+        return Contents(*read(header, limits=limits), {}, self.kind)
 
 
 def check_digest(raw: bytes) -> None:

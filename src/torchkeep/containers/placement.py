@@ -8,7 +8,13 @@ from ..storage import Span
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """For each stored tensor its span in the file, and its XXH3-64 digest where the file has one."""
+    """Where each stored tensor's bytes are.
+
+    Attributes:
+        spans: for each stored tensor its span in the file, in bytes from the file's start.
+        digests: for each the XXH3-64 of its bytes, which is checked whenever they are read; None for a file
+            that has none.
+    """
 
     spans: list[Span]
-    digests: list[int] | None
+    digests: list[int] | None = None

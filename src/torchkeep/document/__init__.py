@@ -52,6 +52,7 @@ from .model import ROLES as ROLES
 from .model import ClassInfo as ClassInfo
 from .model import Document as Document
 from .model import Role as Role
+from .model import of_tensors as of_tensors
 from .nodes import Map as Map
 from .nodes import Node as Node
 from .nodes import Opaque as Opaque

@@ -41,6 +41,10 @@ from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
 def check(document: Document, *, limits: Limits = LIMITS) -> None:
     """Hold a Document against every invariant.
 
+    Args:
+        document: what was read, or is to be written.
+        limits: caps on what it may hold.
+
     Raises:
         FormatError: one does not hold; `clause` says which.
         VersionError: a kind of node that this torchkeep does not know.

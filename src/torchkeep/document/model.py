@@ -10,7 +10,7 @@ import msgspec
 from ..errors import FormatError
 from .findings import Finding
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
-from .tensors import TensorTable
+from .tensors import Shape, TensorTable
 
 FORMAT_VERSION = "0.1"
 
@@ -123,6 +123,31 @@ class Document(msgspec.Struct):
                 if (name, node.kind) not in seen:
                     seen.add((name, node.kind))
                     yield name, node.kind
+
+
+def of_tensors(names: Sequence[str], dtypes: Sequence[str], shapes: Sequence[Shape]) -> Document:
+    """The Document of a dict from names to tensors, in that order: what most files of weights mean.
+
+    Args:
+        names: a name for each stored tensor, all different.
+        dtypes: their element types by torch's names, such as ``"float32"``.
+        shapes: their sizes, in elements.
+
+    Returns:
+        The Document: a map at the root, and tensors that are no parameters.
+    """
+    count = len(names)
+    return Document(
+        root=Ref(0),
+        nodes=[Map(tuple(names), tuple(TensorRef(i) for i in range(count)))],
+        tensors=TensorTable(
+            names=list(names),
+            dtypes=list(dtypes),
+            shapes=list(shapes),
+            stored=list(range(count)),
+            flags=[0] * count,
+        ),
+    )
 
 
 Role = Literal[

@@ -20,13 +20,21 @@ SeqKind = Literal["list", "tuple", "set", "frozenset"]
 
 
 class TensorRef(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="t", forbid_unknown_fields=True):
-    """A tensor, by its row in the tensor table; in JSON ``["t", row]``."""
+    """A tensor; in JSON ``["t", row]``.
+
+    Attributes:
+        index: its row in the tensor table.
+    """
 
     index: int
 
 
 class Ref(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="r", forbid_unknown_fields=True):
-    """A composite, by its position in `Document.nodes`; in JSON ``["r", position]``."""
+    """A composite; in JSON ``["r", position]``.
+
+    Attributes:
+        index: its position in `Document.nodes`.
+    """
 
     index: int
 
@@ -36,21 +44,37 @@ Value: TypeAlias = Scalar | TensorRef | Ref
 
 
 class Seq(msgspec.Struct, frozen=True):
-    """A list, tuple, set or frozenset."""
+    """A list, tuple, set or frozenset.
+
+    Attributes:
+        kind: which of them.
+        items: what it holds, in order.
+    """
 
     kind: SeqKind
     items: tuple[Value, ...]
 
 
 class Map(msgspec.Struct, frozen=True):
-    """A dict in its own order: a column of keys beside a column of values."""
+    """A dict in its own order: a column of keys beside a column of values.
+
+    Attributes:
+        keys: the keys, each once.
+        values: for each key its value.
+    """
 
     keys: tuple[Value, ...]
     values: tuple[Value, ...]
 
 
 class Typed(msgspec.Struct, frozen=True):
-    """An object of a known kind, taken apart into named fields (see `document.kinds`)."""
+    """An object of a known kind, taken apart.
+
+    Attributes:
+        kind: the kind, one of those that `document.kinds` lists.
+        version: version of the kind's fields, 1 or more.
+        fields: its parts by name, in the order of the kind.
+    """
 
     kind: str
     version: int
@@ -64,7 +88,12 @@ class Typed(msgspec.Struct, frozen=True):
 
 
 class Opaque(msgspec.Struct, frozen=True):
-    """Something that can be described but not built: it is shown and compared, never run."""
+    """Something that can be described but not built: it is shown and compared, never run.
+
+    Attributes:
+        what: what it was, for people.
+        fields: its parts by name.
+    """
 
     what: str
     fields: dict[str, Value]

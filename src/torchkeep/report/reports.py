@@ -150,7 +150,14 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class TensorInfo(msgspec.Struct, frozen=True):
-    """A stored tensor: name, dtype, shape and size in bytes."""
+    """A stored tensor.
+
+    Attributes:
+        name: its name in the file.
+        dtype: its element type by torch's name, such as ``"float32"``.
+        shape: its sizes, in elements.
+        nbytes: its bytes in the file.
+    """
 
     name: str
     dtype: str

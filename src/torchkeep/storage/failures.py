@@ -5,10 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from ..errors import AccessError, ExistsError, FullError, NotAFileError, NotFoundError, PathError
+from ..errors import (
+    AccessError,
+    ExistsError,
+    FullError,
+    NotAFileError,
+    NotFoundError,
+    PathError,
+    TorchkeepError,
+    brief,
+    brief_text,
+)
+from .vectors import as_bytes
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -37,6 +48,15 @@ _ERRORS: dict[str, tuple[type[PathError], str]] = {
 }
 """By the name of the errno: no system has all of them, and each has numbers of its own."""
 
+_BY_CLASS: tuple[tuple[type[OSError], int], ...] = (
+    (FileNotFoundError, errno.ENOENT),
+    (FileExistsError, errno.EEXIST),
+    (PermissionError, errno.EACCES),
+    (IsADirectoryError, errno.EISDIR),
+    (NotADirectoryError, errno.ENOTDIR),
+)
+"""What a storage means that raises ``FileNotFoundError(name)``, without a number."""
+
 _IN_USE = frozenset({5, 32, 33, 1224})
 """Windows' own codes (`OSError.winerror`) where another handle or a mapping keeps a file in its place."""
 
@@ -53,7 +73,8 @@ def is_in_use(error: OSError) -> bool:
 
 def path_error(error: OSError, path: str, *, doing: str, unchanged: str) -> PathError:
     """Tell `error` in full: `doing` is what failed, `unchanged` what was left as it was."""
-    name = errno.errorcode.get(error.errno or 0, "")
+    number = error.errno or next((number for cls, number in _BY_CLASS if isinstance(error, cls)), None)
+    name = errno.errorcode.get(number or 0, "")
     kind, advice = _ERRORS.get(name, (PathError, "Check the disk and the file system."))
     if is_in_use(error):
         kind = AccessError
@@ -61,19 +82,57 @@ def path_error(error: OSError, path: str, *, doing: str, unchanged: str) -> Path
             "Where it is not its permissions, a program has the file open, or its tensors are mapped "
             "(torchkeep.load(mmap=True)): close it, drop what was loaded from it, or save under another name."
         )
-    reason = error.strerror or str(error) or type(error).__name__
-    return kind(f"{doing}: {reason}; {unchanged}. {advice}", errno=error.errno, filename=path)
+    reason = error.strerror or brief_text(str(error)) or type(error).__name__
+    return kind(f"{doing}: {reason}; {unchanged}. {advice}", errno=number, filename=path)
 
 
 @contextmanager
 def typed(path: str, *, doing: str, unchanged: str) -> Iterator[None]:
-    """Turn an OSError of the body into a PathError; one that is typed already passes through."""
+    """Turn what the body raises into a PathError; what is typed already passes through."""
     try:
         yield
-    except PathError:
+    except (TorchkeepError, MemoryError):
         raise
     except OSError as error:
         raise path_error(error, path, doing=doing, unchanged=unchanged) from error
+    except Exception as error:  # a storage may fail in any way
+        what = brief_text(f"{type(error).__name__}: {error}")
+        raise PathError(f"{doing}: {what}; {unchanged}. The storage failed; see its error.", filename=path) from error
+
+
+def expect_count(found: object, least: int, most: int, path: str, what: str, *, unchanged: str) -> None:
+    """Refuse a number of bytes from a storage that cannot be one."""
+    if type(found) is not int or not least <= found <= most:
+        raise PathError(
+            f"the storage of {path!r} broke its contract: {what} gave {brief(found)}, and not a number from {least} "
+            f"to {most}; {unchanged}. Correct the storage.",
+            filename=path,
+        )
+
+
+def expect_memory(found: object, nbytes: int, path: str, what: str, *, unchanged: str) -> memoryview:
+    """The bytes of a mapped object, flat; refused from a storage that gave something else, or not all of them."""
+    try:
+        view = as_bytes(found)  # type: ignore[arg-type]
+    except TypeError:  # no buffer at all, or none that is flat
+        view = None
+    if view is None or view.readonly or not view.c_contiguous or view.nbytes != nbytes:
+        raise PathError(
+            f"the storage of {path!r} broke its contract: {what} gave {brief(found)}, and not writable memory of "
+            f"{nbytes} bytes; {unchanged}. Correct the storage.",
+            filename=path,
+        )
+    return view
+
+
+def expect_methods(found: object, names: Iterable[str], path: str, what: str, *, unchanged: str) -> None:
+    """Refuse an object from a storage that cannot do what is asked of it."""
+    if lacking := [name for name in names if not callable(getattr(found, name, None))]:
+        raise PathError(
+            f"the storage of {path!r} broke its contract: {what} gave {brief(found)}, which has no "
+            f"{' and no '.join(lacking)}; {unchanged}. Correct the storage.",
+            filename=path,
+        )
 
 
 def expect_regular(mode: int, path: str, *, unchanged: str) -> None:

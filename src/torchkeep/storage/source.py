@@ -1,12 +1,8 @@
-"""One open file: spans of it read into buffers that the caller owns, their digests checked in passing."""
+"""One open file or object: spans of it read into buffers that the caller owns, their digests checked in passing."""
 
 from __future__ import annotations
 
-import io
-import mmap
 import os
-import platform
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,24 +11,21 @@ import msgspec
 from xxhash import xxh3_64, xxh3_64_intdigest
 
 from ..errors import DigestError, FormatError, PathError
-from .failures import expect_regular, path_text, typed
-from .vectors import MAX_VECTORS, Span, as_bytes, optional_flags, pieces, remaining
+from .failures import expect_count, expect_memory, expect_methods, path_text, typed
+from .protocols import Reading
+from .registry import storage_of
+from .vectors import MAX_VECTORS, Span, as_bytes, pieces, remaining
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-_HAVE_PREADV = hasattr(os, "preadv")
-_HAVE_MAP_PRIVATE = hasattr(mmap, "MAP_PRIVATE")
-_IS_COMMON_LINUX = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
-_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if _IS_COMMON_LINUX else 0)
-"""No memory is set aside for pages that may never be written, so a file may be larger than all there is. Linux alone
-asks for it, and Python before 3.13 has no name for the number."""
 
 _UNCHANGED = "nothing was read"
 _RUN_NBYTES = 8 << 20
 """Bytes read between two digests: many enough for the disk, few enough to be still in a cache."""
 _MAX_GAP = 4096
 """Bytes between two spans that are cheaper to read and drop than a second call is."""
+_LARGEST = 2**63 - 1
+"""Most bytes that an object can have: what an offset can count."""
 
 
 class Read(msgspec.Struct, frozen=True, gc=False):
@@ -49,18 +42,19 @@ class Read(msgspec.Struct, frozen=True, gc=False):
 
 
 class Source:
-    """A regular file, opened once. Everything is read through one descriptor, so a file that is replaced
-    meanwhile is still read as it was.
+    """An object of some storage, mostly a local file, opened once: if it is replaced meanwhile, it is still read as
+    it was.
 
     Attributes:
         path: the path as it was given.
-        nbytes: the size when it was opened. No span may reach past it.
+        nbytes: the size in bytes when it was opened. No span may reach past it.
     """
 
-    __slots__ = ("_file", "nbytes", "path")
+    __slots__ = ("_open", "_reading", "nbytes", "path")
 
-    def __init__(self, file: io.FileIO, path: str, nbytes: int) -> None:
-        self._file = file
+    def __init__(self, reading: Reading, path: str, nbytes: int) -> None:
+        self._reading = reading
+        self._open = True
         self.path = path
         self.nbytes = nbytes
 
@@ -73,40 +67,52 @@ class Source:
         self.close()
 
     def close(self) -> None:
-        self._file.close()
+        """Let go of it; nothing can be read afterwards."""
+        self._open = False
+        with typed(self.path, doing=f"cannot close {self.path!r}", unchanged="the file was only read"):
+            self._reading.close()
 
     def read(self, span: Span) -> bytes:
-        """Exactly the bytes of `span`."""
+        """Exactly the bytes of `span`.
+
+        Raises:
+            FormatError: the file does not have them.
+            PathError: they cannot be read.
+        """
         self._expect_inside(span, "the read")
         buffer = bytearray(span.nbytes)
-        self._fill([buffer], span)
+        self._fill([memoryview(buffer)], span)
         return bytes(buffer)
 
-    def map(self) -> mmap.mmap:
-        """The whole file as memory: its pages are read when they are first touched.
+    def map(self) -> memoryview | None:
+        """The whole object as memory: its pages are read when they are first touched. None where it cannot be had.
 
-        The mapping is private: writing to it copies the page and never reaches the file, nor another process.
-        It outlives the source. Who shortens the file meanwhile takes the pages away, and whoever then touches
-        them dies of SIGBUS.
+        The mapping is private: writing to it never reaches the object, nor another process. It outlives the source.
+
+        Raises:
+            FormatError: the object has become shorter.
+            PathError: it cannot be mapped.
         """
-        fd = self._file.fileno()
-        try:
-            if not _HAVE_MAP_PRIVATE:
-                return mmap.mmap(fd, self.nbytes, access=mmap.ACCESS_COPY)
-            flags = mmap.MAP_PRIVATE | _NO_RESERVE
-            return mmap.mmap(fd, self.nbytes, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-        except ValueError as error:  # what Python says of a file that has become shorter
-            raise FormatError(
-                f"{self.path!r} was truncated while reading: it is shorter than the {self.nbytes} bytes that it had. "
-                "Another program changes it; load a copy that nothing writes to."
-            ) from error
-        except OSError as error:
-            raise PathError(
-                f"cannot map {self.path!r}: {error.strerror or error}; {_UNCHANGED}. Load it without mmap=True, "
-                "or by parts with key=.",
-                errno=error.errno,
-                filename=self.path,
-            ) from error
+        self._expect_open()
+        mapped = getattr(self._reading, "map", None)
+        if not callable(mapped):
+            return None
+        with typed(self.path, doing=f"cannot map {self.path!r}", unchanged=_UNCHANGED):
+            try:
+                found = mapped()
+            except EOFError as error:
+                raise FormatError(
+                    f"{self.path!r} was truncated while reading: it is shorter than the {self.nbytes} bytes that it "
+                    "had. Another program changes it; load a copy that nothing writes to."
+                ) from error
+            except OSError as error:
+                raise PathError(
+                    f"cannot map {self.path!r}: {error.strerror or error}; {_UNCHANGED}. Load it without mmap=True, "
+                    "or by parts with key=.",
+                    errno=error.errno,
+                    filename=self.path,
+                ) from error
+            return expect_memory(found, self.nbytes, self.path, "map", unchanged=_UNCHANGED)
 
     def read_into(self, reads: Sequence[Read], *, started: list[int] | None = None) -> None:
         """Fill each buffer from its span, then check its digest.
@@ -116,14 +122,17 @@ class Source:
         that, `started` receives the index of each read before its buffer may change, so that a caller can
         tell what an error overwrote. The first bad digest ends it.
         """
+        views: list[memoryview] = []
         for read in reads:
             self._expect_inside(read.span, read.name)
-            if memoryview(read.buffer).nbytes != read.span.nbytes:
+            view = as_bytes(read.buffer)
+            if view.nbytes != read.span.nbytes:
                 raise ValueError(f"the buffer of {read.name!r} is not of the {read.span.nbytes} bytes of its span")
+            views.append(view)
         for run in _runs([read.span for read in reads]):
             if started is not None:
                 started.extend(run)
-            self._fill_run([reads[index] for index in run])
+            self._fill_run([(reads[index], views[index]) for index in run])
 
     def check(self, parts: Iterable[tuple[Span, int, str]]) -> None:
         """Raise the first `damaged` of `parts`: (span, digest, name) each."""
@@ -167,28 +176,28 @@ class Source:
                 else:
                     yield index, self._digest_through(bounce, span)
 
-    def _fill_run(self, run: Sequence[Read]) -> None:
+    def _fill_run(self, run: Sequence[tuple[Read, memoryview]]) -> None:
         """Fill the buffers of one run and check their digests."""
-        start = end = run[0].span.offset
-        if run[0].span.nbytes > _RUN_NBYTES:  # then it is alone
-            self._fill_long(run[0])
+        start = end = run[0][0].span.offset
+        if run[0][0].span.nbytes > _RUN_NBYTES:  # then it is alone
+            self._fill_long(*run[0])
             return
         dropped = memoryview(bytearray(_MAX_GAP))
-        vectors: list[WriteableBuffer] = []
-        for read in run:
+        vectors: list[memoryview] = []
+        for read, view in run:
             if read.span.offset > end:
                 vectors.append(dropped[: read.span.offset - end])
             if read.span.nbytes:
-                vectors.append(read.buffer)
+                vectors.append(view)
             end = read.span.end
         self._fill(vectors, Span(start, end - start))
-        for read in run:
+        for read, view in run:
             if read.digest is not None:
-                self._expect_digest(read, xxh3_64_intdigest(read.buffer))
+                self._expect_digest(read, xxh3_64_intdigest(view))
 
-    def _fill_long(self, read: Read) -> None:
+    def _fill_long(self, read: Read, view: memoryview) -> None:
         hasher, offset = xxh3_64(), read.span.offset
-        for piece in pieces(as_bytes(read.buffer), _RUN_NBYTES):
+        for piece in pieces(view, _RUN_NBYTES):
             self._fill([piece], Span(offset, piece.nbytes))
             offset += piece.nbytes
             if read.digest is not None:
@@ -204,13 +213,14 @@ class Source:
             hasher.update(piece)
         return hasher.intdigest()
 
-    def _fill(self, vectors: Sequence[WriteableBuffer], span: Span) -> None:
+    def _fill(self, vectors: Sequence[memoryview], span: Span) -> None:
         """Fill `vectors`, one after another, from `span`, which is as long as they are together."""
+        self._expect_open()
         with typed(self.path, doing=f"cannot read {span} of {self.path!r}", unchanged="the file was only read"):
-            move = self._preadv if _HAVE_PREADV else self._readinto
             offset, rest = span.offset, vectors
             while offset < span.end:
-                moved = move(rest, offset)
+                moved = self._reading.read_into(rest, offset)
+                expect_count(moved, 0, span.end - offset, self.path, "read_into", unchanged="the file was only read")
                 if not moved:
                     raise FormatError(
                         f"{self.path!r} was truncated while reading: it ends at byte {offset}, and {span} "
@@ -220,18 +230,9 @@ class Source:
                 if offset < span.end:
                     rest = remaining(rest, moved)
 
-    def _preadv(self, vectors: Sequence[WriteableBuffer], offset: int) -> int:
-        return os.preadv(self._file.fileno(), vectors, offset)
-
-    def _readinto(self, vectors: Sequence[WriteableBuffer], offset: int) -> int:
-        self._file.seek(offset)
-        total = 0
-        for vector in vectors:
-            moved = self._file.readinto(vector) or 0
-            total += moved
-            if moved < memoryview(vector).nbytes:
-                break
-        return total
+    def _expect_open(self) -> None:
+        if not self._open:
+            raise ValueError(f"{self.path!r} is closed")
 
     def _expect_inside(self, span: Span, name: str) -> None:
         if not 0 <= span.offset <= span.end <= self.nbytes:
@@ -252,27 +253,22 @@ class Source:
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
-    """Open a regular file for reading, without ever waiting for one that isn't.
+    """Open what a path names, in the storage that it belongs to.
 
-    O_NONBLOCK keeps a FIFO from blocking and means nothing to a regular file; fstat then judges what was
-    opened, not what the path may name a moment later.
+    Raises:
+        PathError: it cannot be opened, or the storage broke its contract.
     """
     text = path_text(path, unchanged=_UNCHANGED)
-    flags = os.O_RDONLY | optional_flags("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY")
-    with typed(text, doing=f"cannot open {text!r}", unchanged=_UNCHANGED):
+    with storage_of(path, text) as storage, typed(text, doing=f"cannot open {text!r}", unchanged=_UNCHANGED):
+        reading = storage.open(text)
+        expect_methods(reading, ("read_into", "close"), text, "open", unchanged=_UNCHANGED)
         try:
-            fd = os.open(text, flags)
-        except OSError:
-            if os.path.exists(text):  # a socket, or a directory on Windows: say so, not why open failed
-                expect_regular(os.stat(text).st_mode, text, unchanged=_UNCHANGED)
-            raise
-        try:
-            state = os.fstat(fd)
-            expect_regular(state.st_mode, text, unchanged=_UNCHANGED)
-            return Source(io.FileIO(fd), text, state.st_size)
+            nbytes = reading.nbytes
+            expect_count(nbytes, 0, _LARGEST, text, "nbytes", unchanged=_UNCHANGED)
         except BaseException:
-            os.close(fd)
+            reading.close()
             raise
+        return Source(reading, text, nbytes)
 
 
 def _runs(spans: Sequence[Span]) -> Iterator[list[int]]:

@@ -16,13 +16,19 @@ MAX_VECTORS = 1000
 
 
 class Span(msgspec.Struct, frozen=True, gc=False):
-    """A byte range of a file."""
+    """A byte range of a file.
+
+    Attributes:
+        offset: the first byte, counted from the file's start.
+        nbytes: how many bytes.
+    """
 
     offset: int
     nbytes: int
 
     @property
     def end(self) -> int:
+        """One past the last byte."""
         return self.offset + self.nbytes
 
     def __str__(self) -> str:
@@ -43,7 +49,7 @@ def pieces(view: memoryview, nbytes: int) -> Iterator[memoryview]:
         yield view[start : start + nbytes]
 
 
-def remaining(vectors: Sequence[ReadableBuffer], moved: int) -> list[ReadableBuffer]:
+def remaining(vectors: Sequence[ReadableBuffer], moved: int) -> list[memoryview]:
     """What is left of a batch of which the system moved only the first `moved` bytes."""
     views = [as_bytes(vector) for vector in vectors]
     for index, view in enumerate(views):

@@ -96,6 +96,7 @@ class _Builder:
     dtype: torch.dtype | None
     made: dict[int, Any] = field(default_factory=dict)
     finished: set[int] = field(default_factory=set)
+    whole: set[int] = field(default_factory=set)
     attributed: dict[int, None] = field(default_factory=dict)
     waiting: dict[int, list[int]] = field(default_factory=dict)
     unseen: dict[int, Iterator[TensorRef | Ref]] = field(default_factory=dict)
@@ -270,7 +271,14 @@ class _Builder:
             known = registration(cls) if cls is not None else None
             if known is None or known.decode is None:
                 return Record(node.text("class"), {"state": fields["state"]})
-            return known.decode(fields["state"])
+            self._require_whole(node)
+            made = known.decode(fields["state"])
+            if not is_a(made, known.cls):
+                raise LoadError(
+                    f"the decode that was registered for {node.text('class')} made a {type(made).__name__} of its "
+                    "state. Nothing was loaded. Correct it: decode gives an object of the class."
+                )
+            return made
         if node.kind == "method":
             return self._method(node, fields["self"], fields["name"])
         if (own := _MADE_HERE.get(node.kind)) is not None:
@@ -280,6 +288,22 @@ class _Builder:
         if node.kind in library.MAKE:
             return library.make(node.kind, fields)
         return _IMMUTABLE[node.kind](fields)
+
+    def _require_whole(self, node: Typed) -> None:
+        """A `decode` reads all of its state: everything that it leads to has to be there, and complete."""
+        waiting, met = list(children(node)), set()
+        while waiting:
+            child = waiting.pop()
+            if not isinstance(child, Ref) or child.index in self.whole or child.index in met:
+                continue
+            if child.index not in self.finished:
+                raise LoadError(
+                    f"the state of an object of {node.text('class')} leads back to the object, and its decode needs "
+                    "all of it. Nothing was loaded."
+                )
+            met.add(child.index)
+            waiting.extend(children(self.document.nodes[child.index]))
+        self.whole |= met
 
     def _namedtuple(self, node: Typed, fields: dict[str, Any]) -> Any:
         """Made as the tuple that it is, past what its class would do about it; a Record of its fields, otherwise."""

@@ -32,6 +32,7 @@ from ..document import (
 from ..errors import SaveError, UnsaveableError, brief, brief_text, printable
 from ..limits import LIMITS
 from . import sources
+from .cycles import on_cycles
 from .environment import environment, package_of
 from .pack import Found, Packed, pack
 from .registry import class_name, registration
@@ -274,6 +275,7 @@ class _Walk:
     def _link(self, root: Any) -> Encoded:
         value = self._value
         nodes = [parts.node([value(child) for child in parts.children]) for parts in self._parts]
+        self._refuse_cycles(nodes)
         found = [Found(tensor, *self._name(parent, step)) for tensor, parent, step in self._found]
         packed = pack(found, lambda row: self._text(*self._found[row][1:]))
         table = packed.table
@@ -288,6 +290,18 @@ class _Walk:
         )
         self._parts.clear()
         return Encoded(document, packed, lambda position: self._text(*self._parents[position]))
+
+    def _refuse_cycles(self, nodes: list[Node]) -> None:
+        """A `decode` reads all of its state, so a state that leads back to its object can never be whole."""
+        customs = {i for i, node in enumerate(nodes) if isinstance(node, Typed) and node.kind == "custom"}
+        position = min(customs.intersection(on_cycles(nodes)), default=None) if customs else None
+        if position is not None:
+            self._here = self._parents[position]
+            obj = next(obj for obj in self._alive if self._nodes.get(id(obj)) == position)
+            reason = "refers to itself through the state that its encode gives"
+            raise self.unsaveable(
+                obj, reason, way_out="Leave the way back out of the state, and let decode restore it."
+            )
 
     def _value(self, obj: Any) -> Value:
         if is_inline(obj):

@@ -5,7 +5,8 @@ The registry is the process's; nothing in a file can add to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +76,42 @@ def register(
             that is no `nn.Module`.
         ValueError: an alias is not ``"module:name"`` or belongs to another class, or a version is not one
             that the migrations lead to.
+
+    Examples:
+        A codec, for a class that torchkeep cannot take apart by itself. `decode` gets whatever a file says:
+
+        >>> class Tokens(tuple):
+        ...     def __new__(cls, texts):
+        ...         if not all(isinstance(text, str) for text in texts):
+        ...             raise ValueError("tokens are texts")
+        ...         return super().__new__(cls, texts)
+        >>> torchkeep.register(Tokens, encode=lambda tokens: list(tokens), decode=Tokens)
+        >>> report = torchkeep.save({"tokens": Tokens(["a", "b"])}, "tokens.safetensors")
+        >>> torchkeep.load("tokens.safetensors")["tokens"]
+        ('a', 'b')
+
+        An alias, for a class that was renamed or moved after files were saved:
+
+        >>> import torch
+        >>> class Net(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.weight = torch.nn.Parameter(torch.ones(2))
+        >>> report = torchkeep.save(Net(), "net.safetensors")
+        >>> class Classifier(torch.nn.Module):
+        ...     pass
+        >>> torchkeep.register(Classifier, aliases=[f"{__name__}:Net"])
+        >>> torchkeep.load("net.safetensors").weight.tolist()
+        [1.0, 1.0]
+
+        A version, raised because `Classifier` has another attribute now, and the migration that gives it to
+        what was saved before:
+
+        >>> def add_scale(state):
+        ...     state.attributes["scale"] = 2.0
+        >>> torchkeep.register(Classifier, aliases=[f"{__name__}:Net"], version=2, migrations={1: add_scale})
+        >>> torchkeep.load("net.safetensors").scale
+        2.0
     """
     if not isinstance(cls, type):
         raise TypeError(f"register takes a class, not {cls!r}")
@@ -95,6 +132,17 @@ def register(
     for stale in [known for known in _by_class if class_name(known) == class_name(cls)]:
         del _by_class[stale]  # a module that was reloaded defines its classes anew
     _by_class[cls] = Registration(cls, aliases, version, steps, encode, decode)
+
+
+@contextmanager
+def replaced_meanwhile(other: Registration) -> Iterator[None]:
+    """Have another registration of a class for as long as the body runs."""
+    before = _by_class[other.cls]
+    _by_class[other.cls] = other
+    try:
+        yield
+    finally:
+        _by_class[other.cls] = before
 
 
 def registration(cls: type) -> Registration | None:

@@ -45,4 +45,5 @@ class Skeleton(torch.nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """The class that it stands for, in the tree that `print` shows."""
         return f"of {brief_text(vars(self)['(class)'])}"
