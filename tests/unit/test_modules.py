@@ -837,7 +837,7 @@ def test_what_stands_in_for_an_object_is_not_saved_in_its_place(tmp_path: Path) 
 def test_key_reads_the_bytes_of_its_part_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoint.safetensors"
     torchkeep.save({"big": torch.zeros(1_000_000), "model": nn.Linear(2, 2)}, path)
-    monkeypatch.setattr("torchkeep.storage.source._HAVE_PREADV", True)
+    monkeypatch.setattr("torchkeep.storage.local._HAVE_PREADV", True)
     moved = []
     preadv = os.preadv
 
