@@ -1,5 +1,6 @@
 # make demo    run the demonstration
 # make test    every check: lint, types, import rules, tests with branch coverage
+# make fuzz    the property tests, on many more generated objects than `make test` looks at
 # make lint    the checks that run no test
 # make format  let ruff repair what it can
 # make bench   the benchmarks
@@ -16,7 +17,7 @@ MADE_FROM := pyproject.toml constraints.txt src/torchkeep/_version.py
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: demo test lint format bench clean
+.PHONY: demo test fuzz lint format bench clean
 
 demo: .venv/.demo
 	$(BIN)/python demo/two_ways.py
@@ -24,6 +25,9 @@ demo: .venv/.demo
 # Each worker of pytest is a process: more threads in each than one would only make them wait for each other.
 test: lint
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term
+
+fuzz: .venv/.dev
+	HYPOTHESIS_PROFILE=fuzz OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) tests/property
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

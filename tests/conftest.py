@@ -1,4 +1,8 @@
-"""Profiles of hypothesis, no deadlines anywhere and in CI the same examples every time; and both paths of storage."""
+"""Profiles of hypothesis, and both paths of storage.
+
+No deadlines anywhere, in CI the same examples every time, and many of them in `make fuzz`. `HYPOTHESIS_PROFILE` names
+a profile. Tests that ask for a number of examples ask for a share of the profile's.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,8 @@ from hypothesis import settings
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("fuzz", deadline=None, max_examples=5000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 
 @pytest.fixture(params=["native", "portable"])

@@ -77,13 +77,13 @@ def save(
     name = os.fsdecode(path)
     if name.lower().endswith(_TORCH_SUFFIXES):
         raise DestinationError(
-            f"{name} ends like a file of torch.save, and tools would take it for one. Nothing was written. Name it "
-            "model.safetensors, or write a torch file with torch.save(model.state_dict(), path)."
+            f"{printable(name)} ends like a file of torch.save, and tools would take it for one. Nothing was written. "
+            "Name it model.safetensors, or write a torch file with torch.save(model.state_dict(), path)."
         )
     with document.collector_paused():
         encoded = values.encode(obj, leave="unsaveable" in allowed)
-        _check_saved(encoded.document)
-        layout = containers.layout(encoded.document)
+        _check_saved(encoded)
+        layout = containers.layout(encoded.document, path_of=encoded.path_of)
     data_nbytes = sum(span.nbytes for span in layout.spans)
     told = (lambda nbytes: progress(nbytes, data_nbytes)) if progress else None
     with storage.stage(path, nbytes=layout.nbytes, durable=durable, overwrite=overwrite) as staged:
@@ -178,7 +178,8 @@ def load(
         reader = _Reader(source, contents)
         state = values.optimizer_rows(meaning, positions)
         host = values.host_rows(meaning, positions)
-        on_cpu, uncast = state.steps | host, state.all | host | values.exact_rows(meaning, positions)
+        inner = values.inner_rows(meaning, positions)
+        on_cpu, uncast = state.steps | host | inner.on_cpu, state.all | host | inner.exact
         given = values.unread(
             meaning.tensors,
             rows,
@@ -447,12 +448,19 @@ def _load_report(binding: values.Binding, path: str, noticed: Sequence[document.
     return msgspec.structs.replace(report, findings=(*findings, *noticed))
 
 
-def _check_saved(encoded: document.Document) -> None:
+def _check_saved(encoded: values.Encoded) -> None:
     """What no file may hold is refused before one is begun."""
     try:
-        document.check(encoded)
+        document.check(encoded.document)
     except FormatError as error:
         raise SaveError(f"the object cannot be saved: {error.text}. Nothing was written.") from error
+    if (position := document.holding_itself(encoded.document)) is not None:
+        node = encoded.document.nodes[position]
+        where, what = printable(encoded.path_of(position)), node.kind if isinstance(node, document.Typed) else "tuple"
+        raise SaveError(
+            f"{where} cannot be saved: it is a {what}, which is made at once from what it holds, and what it holds "
+            "leads back to it. Nothing was written. Let it be held by an object of its own."
+        )
 
 
 class _Reader:

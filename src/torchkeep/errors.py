@@ -94,8 +94,10 @@ class TorchkeepError(Exception):
 
     def tell(self, path: str, unchanged: str) -> None:
         """Add which file it was about and what was left unchanged, where the message does not say so yet."""
-        if path not in self.message:
-            self.message = f"{path}: {self.message}"
+        shown = printable(path)
+        self.message = self.message.replace(path, shown)  # a name with a line break begins no line of its own
+        if shown not in self.message:
+            self.message = f"{shown}: {self.message}"
         if not _SAYS_SO.search(self.message):
             self.message = f"{self.message.rstrip('.')}. {unchanged}"
 

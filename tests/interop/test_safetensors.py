@@ -8,7 +8,9 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from safetensors import safe_open
 from safetensors.torch import load as load_bytes
@@ -134,6 +136,102 @@ def test_what_safetensors_cannot_name_is_bytes_under_a_reserved_name(dtype: str,
     assert found.keys() == {f"{RESERVED}a", "b"}
     assert bits(found[f"{RESERVED}a"]) == bits(tensor)
     same({"a": tensor, "b": torch.ones(2)}, torchkeep.load(path))
+
+
+THEIRS = ["BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64", "C64", "F4",
+          "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"]  # fmt: skip
+"""Every dtype that the library names and torch has."""
+
+
+def test_every_dtype_that_they_name_is_known() -> None:
+    assert sorted(named for named in document.SAFETENSORS_NAME.values() if named) == sorted(THEIRS)
+
+
+@pytest.mark.parametrize("name", ["F6_E2M3", "F6_E3M2"])
+def test_a_dtype_that_torch_lacks_is_refused(name: str, tmp_path: Path) -> None:
+    """Of their format, and of no tensor: the error names it."""
+    header = json.dumps({"w": {"dtype": name, "shape": [4], "data_offsets": [0, 3]}}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"abc")
+    with safe_open(path, "pt") as opened:
+        assert list(opened.keys()) == ["w"]
+    for verb in (torchkeep.load, torchkeep.inspect):
+        with pytest.raises(torchkeep.FormatError, match=f"dtype '{name}' has no counterpart in torch"):
+            verb(path)
+
+
+NUMPY_HAS = [name for name in THEIRS if not name.startswith(("BF", "F8", "F4"))]
+
+
+def test_numpy_in_both_directions(tmp_path: Path) -> None:
+    made = {named: of(NAMEABLE[name], 2, 4) for name, named in document.SAFETENSORS_NAME.items() if named in NUMPY_HAS}
+    ours, theirs = tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors"
+    torchkeep.save(made, ours)
+    found = safetensors.numpy.load_file(ours)
+    assert found.keys() == made.keys() == set(NUMPY_HAS)
+    for name, array in found.items():
+        assert array.dtype == made[name].numpy().dtype
+        assert array.tobytes() == bits(made[name])
+    safetensors.numpy.save_file(found, theirs)
+    same(made, torchkeep.load(theirs))
+    with safe_open(ours, framework="np") as opened:
+        assert np.array_equal(opened.get_slice("F32")[1:, ::1], found["F32"][1:])
+
+
+def _reserved() -> dict[str, Any]:
+    """A checkpoint with a name of every reserved sort beside a plain one."""
+    base = torch.arange(12.0)
+    model = nn.Linear(4, 2)
+    model.register_buffer("hidden", torch.ones(3), persistent=False)
+    return {
+        "model": model,
+        "overlap": [base[:8], base[4:]],
+        "lazy": torch.randn(3, dtype=torch.complex64).conj(),
+        "unnamed": torch.randn(2, dtype=torch.complex128),
+        "text": "long " * 10_000,
+        "array": np.arange(5),
+        "a.b": torch.ones(1),
+        "a": {"b": torch.zeros(2)},
+        "__metadata__": torch.ones(4),
+        "": torch.ones(5),
+        "x" * 5000: torch.ones(6),
+    }
+
+
+def test_files_with_reserved_names_open_in_every_front_end(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    torchkeep.save(_reserved(), path)
+    found = load_file(path)
+    assert {name for name in found if not name.startswith(RESERVED)} == {"model.weight", "model.bias", "a.b", "tensor"}
+    assert sum(name.startswith(RESERVED) for name in found) == 9
+    arrays = safetensors.numpy.load_file(path)
+    assert arrays.keys() == found.keys()
+    for name, array in arrays.items():
+        assert array.tobytes() == bits(found[name])
+    for framework in ("pt", "np"):
+        with safe_open(path, framework=framework) as opened:
+            assert set(opened.keys()) == found.keys()
+            for name in opened.keys():  # noqa: SIM118
+                part = opened.get_slice(name)
+                assert tuple(part.get_shape()) == tuple(found[name].shape)
+                if part.get_shape():
+                    assert bytes(np.asarray(part[:1]).tobytes()) == bits(found[name][:1])
+    loaded = torchkeep.load(path)
+    assert list(loaded) == list(_reserved())
+    assert torch.equal(loaded["a"]["b"], torch.zeros(2))
+    save_file(found, tmp_path / "again.safetensors", metadata={"format": "pt"})  # a plain file of what they read
+    same(found, torchkeep.load(tmp_path / "again.safetensors"))
+
+
+def test_slices_of_a_model(tmp_path: Path) -> None:
+    model = _models()["channels_last"]
+    torchkeep.save(model, tmp_path / "x.safetensors")
+    with safe_open(tmp_path / "x.safetensors", framework="pt") as opened:
+        for name, tensor in model.state_dict().items():
+            part = opened.get_slice(name)
+            assert part.get_dtype() == "F32"
+            assert torch.equal(part[:1], tensor[:1])
+            assert torch.equal(part[..., -1:], tensor[..., -1:])
 
 
 def test_strided_memory_reads_in_logical_order(tmp_path: Path) -> None:

@@ -389,7 +389,7 @@ def round_trip(obj: Any) -> Any:
     return loaded
 
 
-patient = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=100)
+patient = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @patient
@@ -418,13 +418,13 @@ def test_keys(given: list[Any]) -> None:
     round_trip([set(given), frozenset(given), OrderedDict.fromkeys(given)])
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings().max_examples * 6 // 10)
 @given(tensors(6))
 def test_tensors_that_share_memory(made: Made) -> None:
     round_trip(made.obj)
 
 
-@settings(max_examples=40)
+@settings(max_examples=settings().max_examples * 4 // 10)
 @given(doubles, doubles, integers)
 @example(float("nan"), struct.unpack("<d", b"\1\0\0\0\0\0\xf0\x7f")[0], 2**5000)
 def test_numbers(one: float, other: float, whole: int) -> None:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import torchkeep
-from torchkeep.storage import Read, source
+from torchkeep.storage import Read, local, source
 
 pytestmark = pytest.mark.usefixtures("each_path")
 
@@ -152,6 +152,20 @@ def test_a_file_of_another_tool(tmp_path: Path) -> None:
     loaded = torchkeep.load(tmp_path / "t", mmap=True)
     assert all(torch.equal(loaded[name], tensor) for name, tensor in weights.items())
     assert torchkeep.report_of(loaded).mapped_nbytes == sum(tensor.nbytes for tensor in weights.values())
+
+
+@pytest.mark.skipif(not local._IS_COMMON_LINUX, reason="other systems set memory aside, or never do")
+def test_a_file_that_is_larger_than_all_memory(tmp_path: Path, each_path: str) -> None:
+    if each_path == "portable" or Path("/proc/sys/vm/overcommit_memory").read_text() == "2\n":
+        pytest.skip("memory is set aside for all that is mapped")
+    nbytes = 1 << 40
+    header = json.dumps({"t": {"dtype": "U8", "shape": [nbytes], "data_offsets": [0, nbytes]}}).encode()
+    with (tmp_path / "t").open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + nbytes)
+    loaded = torchkeep.load(tmp_path / "t", mmap=True)["t"]
+    loaded[-1] = 7
+    assert loaded[-2:].tolist() == [0, 7]
 
 
 # What is not

@@ -120,6 +120,22 @@ def test_each_comes_back(saved: Callable[[Any], Path], name: str) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_mapped_and_on_another_device(saved: Callable[[Any], Path], name: str) -> None:
+    tensor = KINDS[name]()
+    path = saved([tensor])
+    assert_same(torchkeep.load(path, mmap=True)[0], tensor)
+    try:
+        expected = tensor.to("meta")
+    except NotImplementedError:  # torch has no quantized and no nested tensors there
+        with pytest.raises(torchkeep.DeviceError, match=r"'a torch\.(quantized|nested) tensor' .* cannot go to 'meta'"):
+            torchkeep.load(path, device="meta")
+    else:
+        moved = torchkeep.load(path, device="meta")[0]
+        assert (type(moved), moved.layout, moved.dtype) == (type(expected), expected.layout, expected.dtype)
+        assert moved.device.type == "meta"
+
+
 @pytest.mark.parametrize("name", ["COO", "COO of rows", "CSR", "nested", "jagged", "meta"])
 @pytest.mark.parametrize("requires_grad", [True, False])
 def test_as_a_parameter_of_a_module(saved: Callable[[Any], Path], name: str, requires_grad: bool) -> None:

@@ -330,6 +330,15 @@ def test_every_number_that_numpy_has(trip: Any) -> None:
             assert trip(one).dtype == one.dtype
 
 
+def test_tensors_of_one_array_share_its_memory(trip: Any) -> None:
+    base = np.arange(6.0)
+    array, whole, part, turned = trip(
+        [base, torch.from_numpy(base), torch.from_numpy(base)[2:4], torch.as_tensor(base).view(2, 3).t()]
+    )
+    array[3] = 9.0
+    assert whole[3] == part[1] == turned[0, 1] == 9.0
+
+
 def test_arrays_and_tensors_share_their_memory(trip: Any) -> None:
     base, tensor = np.arange(12.0).reshape(3, 4), torch.arange(4.0)
     found = trip([base, base[1:, ::2], base.T, tensor, tensor.numpy()[1:], torch.from_numpy(base)[0]])

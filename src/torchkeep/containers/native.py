@@ -7,13 +7,13 @@ nothing in it that two readers could understand in two ways. ``spec/format.md`` 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from xxhash import xxh3_64
 
-from ..document import ITEMSIZE, Document, Shape, Shown, check, decode, encode
-from ..errors import DigestError, FormatError, SaveError
+from ..document import ITEMSIZE, Document, Map, Seq, Shape, Shown, check, decode, encode
+from ..errors import DigestError, FormatError, SaveError, printable
 from ..limits import LIMITS, Limits
 from ..storage import Source, Span
 from . import safetensors
@@ -61,8 +61,8 @@ class Layout(msgspec.Struct, frozen=True):
         return _seal(_render(self._text, self._entries, digests))
 
 
-def layout(document: Document, *, limits: Limits = LIMITS) -> Layout:
-    """Plan the file of a checked Document.
+def layout(document: Document, *, path_of: Callable[[int], str] | None = None, limits: Limits = LIMITS) -> Layout:
+    """Plan the file of a checked Document; `path_of` tells where a node was in the object, for messages.
 
     Raises:
         SaveError: the header would be longer than `limits.written_header_nbytes`.
@@ -85,11 +85,29 @@ def layout(document: Document, *, limits: Limits = LIMITS) -> Layout:
     if header_nbytes > limits.written_header_nbytes:
         raise SaveError(
             f"the header would be {header_nbytes} bytes long and readers accept {limits.written_header_nbytes}: "
-            f"{len(sizes)} tensor names and {len(document.nodes)} objects are too many. Nothing was written. "
-            "Keep long lists of numbers as tensors, or save in parts."
+            f"{len(sizes)} tensor names and {len(document.nodes)} objects are too many{_largest(document, path_of)}. "
+            "Nothing was written. Keep long lists of numbers as tensors, or save in parts."
         )
     spans = [Span(header_nbytes + span.offset, span.nbytes) for span in relative]
     return Layout(spans, order, header_nbytes + sum(sizes), text, entries)
+
+
+def _largest(document: Document, path_of: Callable[[int], str] | None) -> str:
+    """Which container holds most, where one holds so much that it is worth naming."""
+    sizes = [
+        len(node.items) if isinstance(node, Seq) else len(node.keys) if isinstance(node, Map) else 0
+        for node in document.nodes
+    ]
+    most = max(sizes, default=0)
+    if most < _MANY or path_of is None:
+        return ""
+    position = sizes.index(most)
+    node = document.nodes[position]
+    kind = node.kind if isinstance(node, Seq) else "dict"
+    return f" (the largest is {printable(path_of(position))}, a {kind} of {most})"
+
+
+_MANY = 10_000
 
 
 def _render(text: str, entries: dict[str, safetensors.Entry], digests: Sequence[int]) -> bytes:

@@ -19,6 +19,7 @@ from .computed import Form as Form
 from .computed import hooks_of as hooks_of
 from .computed import is_computable_name as is_computable_name
 from .computed import misfit as misfit
+from .cycles import holding_itself as holding_itself
 from .diff import diff as diff
 from .dtypes import ITEMSIZE as ITEMSIZE
 from .dtypes import NUMPY_NAME as NUMPY_NAME
@@ -26,6 +27,7 @@ from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME
 from .dtypes import numpy_itemsize as numpy_itemsize
 from .find import find as find
 from .findings import Finding as Finding
+from .findings import Severity as Severity
 from .geometry import extent as extent
 from .geometry import is_dense as is_dense
 from .geometry import row_major as row_major
@@ -64,6 +66,7 @@ from .pairs import ATTRIBUTE as ATTRIBUTE
 from .pairs import OF_B as OF_B
 from .pairs import Digests as Digests
 from .pairs import Places as Places
+from .scalars import is_json_text as is_json_text
 from .state_dict import EXTRA_STATE as EXTRA_STATE
 from .state_dict import StateDict as StateDict
 from .state_dict import is_optimizer as is_optimizer

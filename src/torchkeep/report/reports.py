@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ..document import Finding
+from ..errors import printable
 
 
 class SaveReport(msgspec.Struct, frozen=True):
@@ -24,7 +25,8 @@ class SaveReport(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         lines = [f"saved {self.path}: {size(self.nbytes)}"]
-        return "\n".join(lines + [f"  {finding.severity}: {finding}" for finding in self.findings])
+        lines += [f"  {finding.severity}: {finding}" for finding in self.findings]
+        return "\n".join(map(printable, lines))
 
 
 class ObjectReport(msgspec.Struct, frozen=True):
@@ -59,7 +61,7 @@ class ObjectReport(msgspec.Struct, frozen=True):
         mapped = "" if self.mapped_nbytes is None else f", {size(self.mapped_nbytes)} mapped"
         lines = [f"loaded {self.path} ({self.kind}) by {self.route}, on {self.device}, mode {self.mode}{mapped}"]
         lines += [f"  {finding.severity}: {finding}" for finding in self.findings]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 class LoadReport(msgspec.Struct, frozen=True):
@@ -114,7 +116,7 @@ class LoadReport(msgspec.Struct, frozen=True):
             f"  optimizer{' ' if key else ''}{key}: state matched by {how}" for key, how in self.optimizers.items()
         ]
         lines += [f"  {finding.severity}: {finding}" for finding in self.findings]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 class Need(msgspec.Struct, frozen=True):

@@ -13,7 +13,9 @@ import errno
 import io
 import mmap
 import os
+import platform
 import stat
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -36,6 +38,11 @@ _HAVE_LINK = hasattr(os, "link")
 _HAVE_DIRECTORY_FSYNC = hasattr(os, "O_DIRECTORY")
 _FULL_FSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 """macOS: what makes the disk write its own cache, too. There, `fsync` only hands the bytes over to the disk."""
+
+_IS_COMMON_LINUX = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
+_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if _IS_COMMON_LINUX else 0)
+"""No memory is set aside for pages that may never be written, so a file may be larger than all there is. Linux alone
+asks for it, and Python before 3.13 has no name for the number."""
 
 _READ = os.O_RDONLY | optional_flags("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY")
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | optional_flags("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY")
@@ -120,8 +127,7 @@ class LocalReading:
         try:
             if not _HAVE_MAP_PRIVATE:
                 return mmap.mmap(fd, self.nbytes, access=mmap.ACCESS_COPY)
-            # No memory is set aside for pages that may never be written: a file may be larger than all there is.
-            flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0)
+            flags = mmap.MAP_PRIVATE | _NO_RESERVE
             return mmap.mmap(fd, self.nbytes, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         except ValueError as error:  # what Python says of a file that has become shorter
             raise EOFError(str(error)) from error

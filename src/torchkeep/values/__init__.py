@@ -13,12 +13,13 @@ from .bind_optimizer import OptimizerMatch as OptimizerMatch
 from .binding import Binding as Binding
 from .binding import bind as bind
 from .build import build as build
+from .encode import Encoded as Encoded
 from .encode import encode as encode
 from .fill import fill as fill
 from .fill import stored_of as stored_of
 from .finish import cast_findings as cast_findings
-from .finish import exact_rows as exact_rows
 from .finish import host_rows as host_rows
+from .finish import inner_rows as inner_rows
 from .finish import optimizer_rows as optimizer_rows
 from .finish import remember_report as remember_report
 from .finish import report_of as report_of

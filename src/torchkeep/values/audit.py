@@ -26,6 +26,7 @@ from ..document import (
     Finding,
     Opaque,
     Ref,
+    Severity,
     TensorRef,
     Typed,
     Value,
@@ -350,7 +351,10 @@ def _trust_message(path: str, refused: list[Closed], objects: list[Closed]) -> s
         if packages := _importable(refused):
             lines.append(f"  structure, classes where they were  torchkeep.load({path!r}, trust={packages!r})")
         given += objects
-        pairs = ", ".join(f"{c.name!r}: {last_name(c.name)}" for c in given[:_SHOWN])
+        lasts = [last_name(closed.name) for closed in given[:_SHOWN]]
+        pairs = ", ".join(
+            f"{c.name!r}: {last if last.isidentifier() else '...'}" for c, last in zip(given, lasts, strict=False)
+        )
         more = f", ...}}  # and {len(given) - _SHOWN} more" if len(given) > _SHOWN else "}"
         lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, classes={{{pairs}{more})")
     lines.append(f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})")
@@ -397,14 +401,14 @@ def _record_finding(closed: Closed) -> Finding:
 def merged(findings: list[Finding]) -> list[Finding]:
     """Findings without those that say the same; of each code only so many, and how many more there are."""
     kept: list[Finding] = []
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, Severity]] = Counter()
     for finding in dict.fromkeys(findings):
-        counts[finding.code] += 1
-        if counts[finding.code] <= _MAX_FINDINGS:
+        counts[finding.code, finding.severity] += 1
+        if counts[finding.code, finding.severity] <= _MAX_FINDINGS:
             kept.append(finding)
     kept += [
-        Finding(code, "warning", "", f"and {count - _MAX_FINDINGS} more like these.")
-        for code, count in counts.items()
+        Finding(code, severity, "", f"and {count - _MAX_FINDINGS} more like these.")
+        for (code, severity), count in counts.items()
         if count > _MAX_FINDINGS
     ]
     return kept

@@ -15,6 +15,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from ..document import EXTRA_STATE, ITEMSIZE, Document, Ref, StateDict, TensorRef, Typed, Value, extent, shape_of
 from .dtypes import dtype_name
 from .names import Rename, match_prefixes, rename
+from .pack import is_cut
 
 NOT_INITIALIZED = "not yet initialized"
 """What the file has of a tensor that was lazy when it was saved."""
@@ -252,6 +253,8 @@ def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool
     plain = lazy or type(target) in (torch.Tensor, torch.nn.Parameter)
     if not plain or target.layout != torch.strided or target.is_quantized:
         return "a plain tensor", f"a {type(target).__name__} of layout {target.layout}"
+    if is_cut(target):
+        return "values", "without room for them: its memory was freed or made smaller (by storage.resize_())"
     saved, now = table.dtype(row), dtype_name(target.dtype)
     if saved != now and (_kind(saved) > _kind(now) or not {saved, now} <= _CASTABLE):
         return f"dtype {saved}", f"dtype {now}, which cannot hold it"

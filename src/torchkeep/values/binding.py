@@ -160,7 +160,13 @@ def _bind_module(
     same_bytes: SameBytes,
     where: str,
 ) -> None:
-    made = match(document, weights, module, how=how, assign=assign, same_bytes=same_bytes, where=where)
+    try:
+        made = match(document, weights, module, how=how, assign=assign, same_bytes=same_bytes, where=where)
+    except RecursionError as error:
+        raise BindError(
+            f"{where}: the target's modules are nested deeper than torch's own walks go. The target was not changed. "
+            "torchkeep.load(path) loads a model of any depth."
+        ) from error
     found.modules[label] = made
     lazy = initialized_by_loading(module)
     for name, target in tensors_of(module).items():

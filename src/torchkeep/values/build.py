@@ -341,7 +341,7 @@ class _Builder:
     def _tensor(self, node: Typed, fields: dict[str, Any]) -> Any:
         """A tensor that is a node. Of a subclass that did not open: a Record, or the plain tensor that it views."""
         if node.kind not in ROLES:
-            return tensor_kinds.make(node.kind, fields)
+            return tensor_kinds.make(node.kind, fields, self.device)
         if (cls := self.audit.of(node)) is not None:
             return tensor_kinds.make_of(cls, node.kind, fields)
         return tensor_kinds.plain(fields) if node.kind == "tensor_subclass" else Record(node.text("class"), fields)
@@ -479,6 +479,8 @@ class _Builder:
         """Write the state into `__dict__`, through `__setstate__` where the audit found one that may run."""
         if is_a(shell, torch.nn.RNNBase) and not _is_texts(state.get("_all_weights")):
             raise FormatError("an RNN whose _all_weights are no names", clause="M-3")
+        if is_a(shell, torch.nn.RNNBase) and not _is_texts([state.get("_flat_weights_names", ["none"])]):
+            raise LoadError("an RNN's _flat_weights_names, which torch compares, are no names. Nothing was loaded.")
         owner = owner_of(type(shell), "__setstate__")
         if owner is None or is_of_dataclasses(vars(owner)["__setstate__"]):
             set_state(shell, state)

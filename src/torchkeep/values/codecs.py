@@ -14,6 +14,7 @@ import torch
 from ..limits import LIMITS
 from . import averaging, data_table, torch_table
 from .encode import (
+    INLINE_NBYTES,
     Codec,
     Context,
     Hidden,
@@ -51,8 +52,12 @@ def _dict(obj: dict[Any, Any], context: Context) -> Parts:
 def _named(obj: Named, context: Context) -> Parts:
     hidden = obj.hidden
     for name in obj:
-        if not isinstance(name, str):
-            raise context.unsaveable(name, "is no name of an attribute")
+        if type(name) is not str:
+            way_out = "Keep what it leads to in a dict that is an attribute."
+            raise context.unsaveable(name, "names an attribute, and only strings may", way_out=way_out)
+        if len(name) > INLINE_NBYTES:
+            reason = f"has a name of {len(name)} characters, and no more than {INLINE_NBYTES} may be"
+            raise context.unsaveable(obj[name], reason, attribute(name), way_out="Rename it.")
         if name.startswith("__") and name.endswith("__"):
             reason = "has a dunder name, and attributes are data"
             raise context.unsaveable(obj[name], reason, attribute(name), way_out="Rename the attribute.")

@@ -14,22 +14,35 @@ from typing import Any
 
 import torch
 
-from ..document import KINDS, ClassInfo, Document, Finding, Map, Node, Opaque, Ref, Seq, TensorRef, Typed, Value
-from ..errors import UnsaveableError, brief, printable
+from ..document import (
+    KINDS,
+    ClassInfo,
+    Document,
+    Finding,
+    Map,
+    Node,
+    Opaque,
+    Ref,
+    Seq,
+    TensorRef,
+    Typed,
+    Value,
+    is_json_text,
+)
+from ..errors import SaveError, UnsaveableError, brief, brief_text, printable
 from ..limits import LIMITS
 from . import sources
 from .cycles import on_cycles
 from .environment import environment, package_of
 from .pack import Found, Packed, pack
 from .registry import class_name, registration
+from .state import is_a, namespace_of
 from .wrappers import unwrapped
 
 _INT_NBITS = 8 * LIMITS.int_nbytes
 
 INLINE_NBYTES = 16_384
 """Longer strings and bytes are kept as tensors beside the header rather than in it."""
-
-_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +154,18 @@ class Hidden(Named):
 
 @dataclass(slots=True)
 class Encoded:
-    """A Document, the memory of its tensors, and nothing else."""
+    """A Document, the memory of its tensors, and where in the object each node was, for messages."""
 
     document: Document
     packed: Packed
+    path_of: Callable[[int], str]
 
 
 class Left:
     """What stands in the walk for an object that cannot be saved, where the caller allows it to be left out."""
 
     def __init__(self, obj: Any) -> None:
-        self.what = describe(obj)
+        self.what = brief_text(describe(obj))
 
 
 def encode(obj: Any, *, leave: bool = False) -> Encoded:
@@ -164,7 +178,7 @@ def encode(obj: Any, *, leave: bool = False) -> Encoded:
     Raises:
         UnsaveableError: something in it has no codec; the message gives its path.
     """
-    return _Walk("model" if isinstance(obj, torch.nn.Module) else "obj", leave).encode(obj)
+    return _Walk("model" if is_a(obj, torch.nn.Module) else "obj", leave).encode(obj)
 
 
 @dataclass(slots=True)
@@ -183,6 +197,7 @@ class _Walk:
     _found: list[tuple[torch.Tensor, int, Step | Item]] = field(default_factory=list)
     _attributes: dict[int, Any] = field(default_factory=dict)
     _inside: dict[int, Any] = field(default_factory=dict)
+    _prefixes: dict[int, tuple[str, bool]] = field(default_factory=lambda: {-1: ("", False)})
     _alive: list[Any] = field(default_factory=list)
     _here: tuple[int, Step | Item] = (-1, FIELD)
 
@@ -190,18 +205,23 @@ class _Walk:
         stack: list[tuple[Any, int, Step | Item]] = [(root, -1, FIELD)]
         while stack:
             obj, parent, step = stack.pop()
-            if isinstance(obj, torch.nn.Module):
+            if is_a(obj, torch.nn.Module):
                 obj = self._unwrapped(obj, parent, step)
             key = id(obj)
             if key in self._nodes or key in self._tensors or is_inline(obj):
                 continue
             self._here = (parent, step)
-            if isinstance(obj, torch.Tensor) and is_plain(obj):
+            if is_a(obj, torch.Tensor) and is_plain(obj):
                 self._tensors[key] = len(self._found)
                 if attributes := self._visit_tensor(obj, parent, step):
                     stack.append((attributes, parent, step))
                 continue
             position = self._nodes[key] = len(self._parts)
+            if position >= LIMITS.nodes:
+                raise SaveError(
+                    f"{self.root_name} holds more than {LIMITS.nodes} objects, and no file may. Nothing was written. "
+                    "Keep long lists of numbers as tensors, or save in parts."
+                )
             parts = self._parts_of(obj, parent, step)
             self._alive.append(obj)
             self._parts.append(parts)
@@ -221,16 +241,22 @@ class _Walk:
             self.note(
                 "unwrapped", "note", f"saved without its {' and '.join(wrappers)}.", "Wrap it again after loading."
             )
-            if any(vars(obj)[hooks] for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")):
+            if any(namespace_of(obj)[hooks] for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")):
                 self.note("hooks", "warning", f"hooks of the {wrappers[0]} cannot be saved.")
         return inner
 
     def _parts_of(self, obj: Any, parent: int, step: Step | Item) -> Parts:
+        """Its codec's, or the error that says why not: also where code of the object's own class raised on the way."""
         try:
-            return codec_of(obj)(obj, self)
+            try:
+                return codec_of(obj)(obj, self)
+            except (UnsaveableError, MemoryError):
+                raise
+            except Exception as error:
+                raise self.unsaveable(obj, f"raised {type(error).__name__} when it was looked at: {error}") from error
         except UnsaveableError as error:
             keyed = any(one is _KEY or isinstance(one, Element) for one in self._steps(parent, step))
-            weights = isinstance(obj, torch.nn.Module | torch.Tensor)
+            weights = is_a(obj, (torch.nn.Module, torch.Tensor))
             if error.subject is not obj or weights or parent < 0 or keyed or not self.leave:
                 raise
             return _left(self.refuse(obj, error), self)
@@ -262,7 +288,8 @@ class _Walk:
             environment=environment(),
             findings=self.findings + packed.findings,
         )
-        return Encoded(document, packed)
+        self._parts.clear()
+        return Encoded(document, packed, lambda position: self._text(*self._parents[position]))
 
     def _refuse_cycles(self, nodes: list[Node]) -> None:
         """A `decode` reads all of its state, so a state that leads back to its object can never be whole."""
@@ -297,8 +324,8 @@ class _Walk:
     def unsaveable(self, obj: Any, reason: str, step: Step = FIELD, *, way_out: str = "") -> UnsaveableError:
         """The error that says where `obj` is, what it is, and what can be done."""
         path = self._text(*self._here) + step.text
-        reason = f"{describe(obj)} {reason}"
-        message = f"{path} cannot be saved: {reason}. Nothing was written. {way_out or _way_out(obj)}"
+        reason = f"{brief_text(describe(obj))} {printable(reason)}"
+        message = f"{printable(path)} cannot be saved: {reason}. Nothing was written. {way_out or _way_out(obj)}"
         return UnsaveableError(message, subject=obj, where=path, reason=reason)
 
     def refuse(self, obj: Any, error: UnsaveableError) -> Left:
@@ -327,6 +354,9 @@ class _Walk:
     def remember(self, cls: Any) -> str:
         """The name of a class or function outside torch, with what a later load wants to know of it."""
         name = class_name(cls)
+        if not is_json_text(name) or len(name) > INLINE_NBYTES:
+            reason = f"has a name with half of a surrogate pair, or of more than {INLINE_NBYTES} characters"
+            raise self.unsaveable(cls, f"{reason}, which no file holds", way_out="Rename it.")
         if name not in self.classes:
             known = registration(cls) if isinstance(cls, type) else None
             self.classes[name] = ClassInfo(
@@ -357,10 +387,24 @@ class _Walk:
         return self.root_name + "".join(one.text for one in self._steps(parent, step))
 
     def _name(self, parent: int, step: Step | Item) -> tuple[str, bool]:
-        steps = self._steps(parent, step)
-        name = ".".join(one.name for one in steps if one.name is not None)
+        climbed: list[int] = []
+        while parent not in self._prefixes:
+            climbed.append(parent)
+            parent = self._parents[parent][0]
+        for position in reversed(climbed):
+            self._prefixes[position] = _joined(self._prefixes[parent], self._parents[position][1])
+            parent = position
+        name, hidden = _joined(self._prefixes[parent], step)
         name = name.encode("utf-8", "backslashreplace").decode()
-        return name or "tensor", any(one.hidden for one in steps)
+        return name or "tensor", hidden
+
+
+def _joined(above: tuple[str, bool], step: Step | Item) -> tuple[str, bool]:
+    """A dotted name one step further; what is longer than any name may be is cut later, and need not grow."""
+    prefix, hidden = above
+    if step.name is not None and len(prefix) <= LIMITS.name_nbytes:
+        prefix = f"{prefix}.{step.name}" if prefix else step.name
+    return prefix, hidden or step.hidden
 
 
 Context = _Walk
@@ -403,10 +447,12 @@ codecs[Left] = _left
 
 def is_inline(obj: Any) -> bool:
     """Whether a value stands in the document by itself rather than as a node."""
-    cls = type(obj)
-    if cls in (str, bytes):
+    cls = type(obj)  # told by identity: a class may have a metaclass that compares
+    if cls is str or cls is bytes:
         return len(obj) <= INLINE_NBYTES
-    return cls in _SCALARS and not (cls is int and obj.bit_length() > _INT_NBITS)
+    if cls is int:
+        return bool(obj.bit_length() <= _INT_NBITS)
+    return cls is float or cls is bool or obj is None or cls is complex
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
@@ -423,24 +469,25 @@ _CALLABLES = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodT
 def describe(obj: Any) -> str:
     """What an object is, in a few words and without running any of its code."""
     cls = type(obj)
-    if isinstance(obj, torch.Tensor):
+    if is_a(obj, torch.Tensor):
         try:
             return f"a {cls.__name__} of shape {tuple(obj.shape)}"
         except (RuntimeError, ValueError):  # nested, or not initialized yet
             return f"a {cls.__name__}"
-    if isinstance(obj, _CALLABLES) and hasattr(obj, "__qualname__"):  # a method of a partial has no name
-        return f"{'the class' if isinstance(obj, type) else 'the function'} {obj.__module__}.{obj.__qualname__}"
-    return f"an object of {cls.__module__}.{cls.__qualname__}"
+    if is_a(obj, _CALLABLES) and hasattr(obj, "__qualname__"):  # a method of a partial has no name
+        return f"{'the class' if is_a(obj, type) else 'the function'} {class_name(obj).replace(':', '.', 1)}"
+    return f"an object of {class_name(cls).replace(':', '.', 1)}"
 
 
 def _way_out(obj: Any) -> str:
-    if isinstance(obj, torch.Tensor):
+    if is_a(obj, torch.Tensor):
         return "Convert it to a plain strided tensor first."
-    if isinstance(obj, torch.nn.Module):
-        inner = next((name for name in ("_orig_mod", "module") if name in obj._modules), None)
+    if is_a(obj, torch.nn.Module):
+        inner = next((name for name in ("_orig_mod", "module") if name in namespace_of(obj).get("_modules", {})), None)
         return f"Save the module inside it: its .{inner}." if inner else "Save its state_dict() instead."
-    if callable(getattr(type(obj), "state_dict", None)):
+    if any("state_dict" in vars(base) for base in type.__getattribute__(type(obj), "__mro__")):
         return "Save its state_dict() instead."
-    if isinstance(obj, _CALLABLES):
+    if is_a(obj, _CALLABLES):
         return "Use a function that a module defines by name, or an nn.Module."
-    return f"Remove it, or teach torchkeep its class: torchkeep.register({type(obj).__name__}, encode=..., decode=...)."
+    name = printable(class_name(type(obj)).rpartition(":")[2].rpartition(".")[2])
+    return f"Remove it, or teach torchkeep its class: torchkeep.register({name}, encode=..., decode=...)."

@@ -15,6 +15,8 @@ import torch
 from ..document import (
     CARRYING_KINDS,
     EXACT_KINDS,
+    ROLES,
+    TENSOR_KINDS,
     Document,
     Finding,
     Ref,
@@ -102,15 +104,31 @@ def host_rows(document: Document, positions: Iterable[int]) -> frozenset[int]:
     return frozenset(v.index for node in carrying for v in node.fields.values() if isinstance(v, TensorRef))
 
 
-def exact_rows(document: Document, positions: Iterable[int]) -> frozenset[int]:
-    """Tensors inside of quantized ones and of tensor subclasses: a cast would make other numbers of them."""
-    nodes = (document.nodes[position] for position in positions)
-    inner: set[int] = set()
-    for node in nodes:
-        if isinstance(node, Typed) and node.kind in EXACT_KINDS:
+@dataclass(frozen=True, slots=True)
+class InnerRows:
+    """Tensors inside of those that are nodes, by row.
+
+    Attributes:
+        on_cpu: rows that torch makes a tensor of where it can look at them; that one then goes to its device.
+        exact: rows that a cast would make other numbers of.
+    """
+
+    on_cpu: frozenset[int]
+    exact: frozenset[int]
+
+
+def inner_rows(document: Document, positions: Iterable[int]) -> InnerRows:
+    """What of the nodes of a part is inside of a tensor."""
+    on_cpu: set[int] = set()
+    exact: set[int] = set()
+    for position in positions:
+        node = document.nodes[position]
+        if isinstance(node, Typed) and node.kind in TENSOR_KINDS:
             held = (*node.fields.values(), *document.entries(node.fields.get("tensors")).values())
-            inner.update(value.index for value in held if isinstance(value, TensorRef))
-    return frozenset(inner)
+            rows = [value.index for value in held if isinstance(value, TensorRef)]
+            exact.update(rows if node.kind in EXACT_KINDS else ())
+            on_cpu.update(rows if node.kind not in ROLES else ())
+    return InnerRows(frozenset(on_cpu), frozenset(exact))
 
 
 def set_mode(modules: Iterable[torch.nn.Module], mode: Literal["eval", "train", "saved"]) -> None:

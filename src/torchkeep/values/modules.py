@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import torch
 
 from ..document import MODULE_INTERNALS
+from ..errors import brief
 from . import torch_table
 from .encode import Context, Hidden, Named, Parts, Step, attribute, codecs, codecs_by_base, mapping, typed
 from .hooked import take_off
@@ -48,8 +51,9 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
             way_out = "Define it in the class, or delete the attribute."
             left = context.refuse(value, context.unsaveable(value, reason, attribute(name), way_out=way_out))
             attributes[name] = left
-    fields: dict[str, Any] = {"class": name_of_class, "training": bool(state["training"])}
     parameters, buffers, children = state["_parameters"], state["_buffers"], state["_modules"]
+    _require_names(module, (parameters, buffers, children, attributes), context)
+    fields: dict[str, Any] = {"class": name_of_class, "training": bool(state["training"])}
     non_persistent = sorted(state["_non_persistent_buffers_set"] & set(buffers))
     if parameters:
         fields["parameters"] = Named(parameters)
@@ -104,6 +108,17 @@ def _state(module: torch.nn.Module, cls: type[torch.nn.Module], context: Context
 
 
 _STATE = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training"})
+
+
+def _require_names(module: torch.nn.Module, columns: tuple[dict[Any, Any], ...], context: Context) -> None:
+    """What torch asks of names when they are registered, and does not ask of those that are written past it."""
+    every = Counter(chain.from_iterable(columns))
+    if twice := [name for name, count in every.items() if count > 1]:
+        raise context.unsaveable(module, f"has two things of the name {brief(twice[0])}", way_out="Delete one of them.")
+    dotted = [name for column in columns[:3] for name in column if type(name) is str and "." in name]
+    if dotted or "" in every:
+        reason = f"has a part of the name {brief((dotted or [''])[0])}, which leads nowhere"
+        raise context.unsaveable(module, reason, way_out="Give it a name without dots that is not empty.")
 
 
 def _class(module: torch.nn.Module, cls: type[torch.nn.Module], context: Context) -> str:

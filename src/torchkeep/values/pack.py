@@ -25,11 +25,15 @@ from ..document import (
     is_dense,
     row_major,
 )
+from ..errors import SaveError, printable
 from ..limits import LIMITS
 from .dtypes import carrier, dtype_name
 
 RESERVED = "__torchkeep__/"
 """Names that no state_dict has: raw memory, hidden tensors, names that collide."""
+
+_CUT_NBYTES = 256
+"""What is left of a name that is too long."""
 
 _WASTE_NBYTES = 4096
 """Unused bytes of an allocation that are worth a note."""
@@ -71,7 +75,19 @@ class Packed:
     def buffers(self, order: Iterable[int]) -> Iterator[ctypes.Array[ctypes.c_char]]:
         """The bytes of each stored tensor in contiguous logical order, made one at a time."""
         for index in order:
+            if is_cut(self.memory[index]):
+                what = f"{printable(self.table.names[index])}: its memory {_CUT} while it was being saved"
+                raise SaveError(f"{what}. Nothing was written. Save it again.")
             yield buffer_of(self.memory[index])
+
+
+_CUT = "was freed or made smaller (by storage.resize_(), as sharding does)"
+
+
+def is_cut(tensor: torch.Tensor) -> bool:
+    """Whether a tensor reaches beyond its storage; torch looks for that when it makes a view, and not afterwards."""
+    end = extent(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset())) * tensor.itemsize
+    return tensor.numel() > 0 and end > tensor.untyped_storage().nbytes()
 
 
 def pack(found: list[Found], path_of: Callable[[int], str]) -> Packed:
@@ -93,9 +109,12 @@ def pack(found: list[Found], path_of: Callable[[int], str]) -> Packed:
         end = begin + memory.nbytes
         if not memory.is_contiguous():
             end = begin + extent(tuple(memory.shape), memory.stride(), 0) * itemsize
-        key = memory.untyped_storage()._cdata if end > begin else ("empty", row)
+        if is_cut(memory):
+            where = printable(path_of(row))
+            raise SaveError(f"{where} cannot be saved: its memory {_CUT}. Nothing was written. Fill it again first.")
+        key = _identity(memory.untyped_storage()) if end > begin else ("empty", row)
         by_storage.setdefault(key, []).append(_Piece(row, memory, begin, end))
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     clusters = [cluster for pieces in by_storage.values() for cluster in _clusters(pieces)]
     for cluster in clusters:
         cluster.sort(key=_row)
@@ -104,6 +123,11 @@ def pack(found: list[Found], path_of: Callable[[int], str]) -> Packed:
     for pieces in by_storage.values():
         _note_waste(pieces, path_of, packed)
     return packed
+
+
+def _identity(storage: torch.UntypedStorage) -> object:
+    """What two storages have in common if they are one memory: `torch.from_numpy` makes a new one at each call."""
+    return ("cpu", storage.data_ptr()) if storage.device.type == "cpu" else storage._cdata
 
 
 def _physical(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -133,7 +157,7 @@ def _clusters(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
     yield cluster
 
 
-def _store(cluster: list[_Piece], found: list[Found], packed: Packed, taken: set[str]) -> None:
+def _store(cluster: list[_Piece], found: list[Found], packed: Packed, taken: dict[str, int]) -> None:
     """One stored tensor for a cluster, and a view for each tensor that is not all of it."""
     base = _base(cluster)
     if base is None:
@@ -154,7 +178,7 @@ def _store(cluster: list[_Piece], found: list[Found], packed: Packed, taken: set
             packed.table.views[piece.row] = view
 
 
-def _store_raw(cluster: list[_Piece], found: list[Found], packed: Packed, taken: set[str]) -> None:
+def _store_raw(cluster: list[_Piece], found: list[Found], packed: Packed, taken: dict[str, int]) -> None:
     """The bytes that a cluster reaches, as they lie in memory, where no tensor of it is all of them."""
     begin = min(piece.begin for piece in cluster)
     begin -= begin % max(piece.memory.itemsize for piece in cluster)
@@ -165,10 +189,10 @@ def _store_raw(cluster: list[_Piece], found: list[Found], packed: Packed, taken:
         packed.table.views[piece.row] = _view(piece, begin)
 
 
-def _add(packed: Packed, memory: torch.Tensor, name: str, taken: set[str]) -> int:
+def _add(packed: Packed, memory: torch.Tensor, name: str, taken: dict[str, int]) -> int:
     """A new stored tensor; its index."""
     table = packed.table
-    taken.add(name)
+    taken.setdefault(name, 1)
     table.names.append(name)
     table.dtypes.append(dtype_name(memory.dtype))
     table.shapes.append(tuple(memory.shape))
@@ -176,7 +200,7 @@ def _add(packed: Packed, memory: torch.Tensor, name: str, taken: set[str]) -> in
     return len(packed.memory) - 1
 
 
-def _name_for(base: _Piece, found: list[Found], table: TensorTable, taken: set[str]) -> str:
+def _name_for(base: _Piece, found: list[Found], table: TensorTable, taken: dict[str, int]) -> str:
     """The name that the tensor asks for, if other tools read under it what it holds; else a reserved one."""
     owner = found[base.row]
     readable = base.row not in table.lazy and not owner.hidden and _is_nameable(base.memory)
@@ -228,7 +252,8 @@ def _raw(cluster: list[_Piece], begin: int, end: int) -> torch.Tensor:
     first = cluster[0].memory
     dtype = first.dtype if all(piece.memory.dtype == first.dtype for piece in cluster) else torch.uint8
     raw = torch.empty(0, dtype=dtype, device=first.device)
-    return over(raw, first.untyped_storage(), begin // raw.itemsize, ((end - begin) // raw.itemsize,), (1,))
+    storage = max((piece.memory.untyped_storage() for piece in cluster), key=torch.UntypedStorage.nbytes)
+    return over(raw, storage, begin // raw.itemsize, ((end - begin) // raw.itemsize,), (1,))
 
 
 def over(
@@ -252,13 +277,16 @@ def _is_writable(name: str) -> bool:
     return (name.isascii() and len(name) <= LIMITS.name_nbytes) or len(name.encode()) <= LIMITS.name_nbytes
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    """`name`, cut to the limit and numbered if somebody has it."""
-    name = name.encode()[: LIMITS.name_nbytes - 16].decode("utf-8", "ignore")
-    candidate, count = name, 1
+def _unique(name: str, taken: dict[str, int]) -> str:
+    """`name`, cut if it is beyond the limit, and numbered if somebody has it."""
+    if len(text := name.encode()) > LIMITS.name_nbytes - 16:
+        name = text[:_CUT_NBYTES].decode("utf-8", "ignore")  # short: a deep object has many, all of them in the header
+    candidate, count = name, taken.get(name, 0)
     while candidate in taken:
         count += 1
         candidate = f"{name}~{count}"
+    if candidate != name:
+        taken[name] = count  # where the next one goes on
     return candidate
 
 

@@ -14,6 +14,7 @@ import torch
 from torch.nn.utils import parametrizations, parametrize
 
 from ..errors import LoadError
+from .state import namespace_of
 
 _CHILD = "parametrizations"
 
@@ -23,7 +24,7 @@ def base_of(module: torch.nn.Module) -> type[torch.nn.Module]:
     cls = type(module)
     getstate = vars(cls).get("__getstate__")
     made_up = getattr(getstate, "__qualname__", "") == "_inject_new_class.<locals>.getstate"
-    return cls.__bases__[0] if made_up and _names(vars(module).get("_modules", {})) else cls
+    return cls.__bases__[0] if made_up and _names(namespace_of(module).get("_modules", {})) else cls
 
 
 def is_own_hook(hook: object) -> bool:

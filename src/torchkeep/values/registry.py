@@ -160,4 +160,5 @@ def by_name(name: str) -> Registration | None:
 
 def class_name(obj: Any) -> str:
     """How a file calls a class or function: ``"package.module:Outer.Inner"``."""
-    return f"{obj.__module__}:{obj.__qualname__}"
+    look = type.__getattribute__ if issubclass(type(obj), type) else getattr  # past a metaclass
+    return f"{look(obj, '__module__')}:{look(obj, '__qualname__')}"

@@ -29,7 +29,7 @@ def slots_of(cls: type) -> dict[str, MemberDescriptorType]:
 
 def state_of(obj: Any) -> dict[str, Any]:
     """What an object holds: its `__dict__`, then the slots that are set."""
-    state = dict(vars(obj)) if type(obj).__dictoffset__ else {}
+    state = dict(namespace_of(obj)) if type(obj).__dictoffset__ else {}
     for name, slot in slots_of(type(obj)).items():
         try:
             state[name] = slot.__get__(obj)

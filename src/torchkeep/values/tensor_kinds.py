@@ -20,6 +20,7 @@ from ..errors import FormatError, LoadError
 from .dtypes import BY_NAME, dtype_name
 from .encode import Context, Hidden, Parts, Step, codecs_by_base, is_plain, typed
 from .pack import over
+from .place import move
 from .registry import class_name
 from .torch_table import is_torch
 
@@ -186,13 +187,14 @@ _MAKING = threading.Lock()
 """Filters of warnings belong to the process: two loads do not change them at once."""
 
 
-def make(kind: str, fields: dict[str, Any]) -> torch.Tensor:
-    """The tensor of a node that needs no class.
+def make(kind: str, fields: dict[str, Any], device: torch.device) -> torch.Tensor:
+    """The tensor of a node that needs no class, made of tensors on the CPU and then brought to its device.
 
     torch's own functions check what they are told to; the rest would be believed, and is checked before.
 
     Raises:
         FormatError: K-5, its tensors hold what no such tensor has.
+        DeviceError: the device has no such tensors.
     """
     try:
         with _MAKING, warnings.catch_warnings():
@@ -202,6 +204,8 @@ def make(kind: str, fields: dict[str, Any]) -> torch.Tensor:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"no {kind} tensor: {error}", clause="K-5") from error
+    if device.type != "cpu" and made.device.type != "meta":
+        made = move(made, device, name=f"a {kind} tensor")
     return _finished(made, fields)
 
 
