@@ -26,7 +26,7 @@ from torch import nn
 
 import torchkeep
 from torchkeep import DiffReport, KeyMissingError, document
-from torchkeep.document import Changes, Document, Map, Ref, Seq
+from torchkeep.document import Changes, Document, Map, Ref, Seq, TensorRef, TensorTable, Typed
 from torchkeep.report import tell as report_of
 
 Diff = Callable[..., DiffReport]
@@ -604,6 +604,33 @@ def test_what_one_side_shares_and_the_other_has_many_times_is_bounded_work() -> 
     assert len(found.changes) < 150_000
     notes = report_of(found, a, b, path_a="a", path_b="b").notes
     assert [note.code for note in notes] == ["shared"]
+
+
+def test_attributes_of_a_tensor_that_one_side_shares_are_bounded_work() -> None:
+    many, wide = 1_000, Map(tuple(map(str, range(20_000))), (None,) * 20_000)
+    one = TensorTable(["t"], ["float32"], [(1,)], stored=[0], flags=[0], attributes={0: Ref(1)})
+    a = Document(root=Ref(0), nodes=[Seq("list", (TensorRef(0),) * many), wide], tensors=one)
+    names = [f"t{i}" for i in range(many)]
+    rows = list(range(many))
+    each = {i: Ref(i + 1) for i in rows}
+    table = TensorTable(names, ["float32"] * many, [(1,)] * many, stored=rows, flags=[0] * many, attributes=each)
+    b = Document(root=Ref(0), nodes=[Seq("list", tuple(map(TensorRef, rows))), *[Map((), ())] * many], tensors=table)
+    found = compared(a, b)
+    assert not found.complete
+    assert len(found.changes) < 150_000
+
+
+def test_long_names_and_keys_are_cut() -> None:
+    long = "x" * 1_000_000
+    a = Document(
+        root=Ref(0),
+        nodes=[Map((long,), (Ref(1),)), Typed("enum", 1, {"class": long, "members": Ref(2)}), Seq("tuple", (long,))],
+    )
+    b = Document(root=Ref(0), nodes=[Map((long,), (1,))])
+    report = report_of(compared(a, b), a, b, path_a="a", path_b="b")
+    assert len(report.text()) < 1_000
+    assert len(json.dumps(report.to_dict())) < 1_000
+    assert report.differences[0].path == (long,)
 
 
 def test_keys_that_share_what_they_hold_are_each_looked_at_once() -> None:

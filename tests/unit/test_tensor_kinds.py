@@ -244,6 +244,30 @@ def test_what_does_not_fit_is_told_and_nothing_changes(
             assert torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else ours == theirs
 
 
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_a_nested_tensor_takes_the_place_of_another(saved: Callable[[Any], Path], layout: torch.layout) -> None:
+    def holding(tensor: torch.Tensor) -> nn.Module:
+        module = nn.Linear(2, 2)
+        module.register_buffer("parts", tensor)
+        return module
+
+    model, target = (
+        holding(ragged(layout=layout)),
+        holding(torch.nested.nested_tensor([torch.zeros(1, 3)], layout=layout)),
+    )
+    path = saved(model)
+    with pytest.raises(
+        torchkeep.BindError, match=r"parts'\] +file: a torch\.(nested|jagged) tensor; .*pass assign=True"
+    ):
+        torchkeep.load_into(target, path)
+    torchkeep.load_into(target, path, assign=True)
+    assert_same(target.parts, model.parts)
+    with pytest.raises(torchkeep.BindError, match=r"file: shape \(2, 2\); target: shape (of its parts|\(1)"):
+        torchkeep.load_into(
+            target, saved({"weight": torch.ones(2, 2), "bias": torch.ones(2), "parts": torch.ones(2, 2)})
+        )
+
+
 def test_a_tensor_without_values_is_told(tmp_path: Path) -> None:
     with pytest.warns(torchkeep.TorchkeepWarning, match=r"model.weight: is on the meta device"):
         torchkeep.save(nn.Linear(2, 2, bias=False, device="meta"), tmp_path / "m.safetensors")

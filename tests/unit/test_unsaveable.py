@@ -93,17 +93,12 @@ def test_an_attribute_that_hides_a_method_is_left_out(tmp_path: Path) -> None:
     assert torch.equal(target.weight, model.weight)
 
 
-class Odd(nn.Module):
-    def __getstate__(self) -> Any:
-        return 3
-
-
 @pytest.mark.parametrize(
     ("value", "where"),
     [
         (threading.Lock(), "obj"),  # nothing would be left
         ({threading.Lock(): 1}, "obj"),  # a key
-        ([Odd()], "obj[0]"),  # weights would be lost
+        ([torch.fx.symbolic_trace(nn.ReLU())], "obj[0]"),  # weights would be lost
         ([torch.ones(2).to_mkldnn()], "obj[0]"),
     ],
     ids=["all of it", "a key", "a module", "a tensor"],

@@ -16,7 +16,7 @@ from .columns import WHOLE_KINDS, Column, Keys, are_texts, attributes_of, column
 from .kinds import CARRYING_KINDS
 from .model import Document
 from .nodes import Map, Node, Opaque, Ref, TensorRef, Typed, Value
-from .pairs import ATTRIBUTE, OF_B, ROOT, Digests, Links, Memory, Places, are_alike, facets
+from .pairs import ATTRIBUTE, OF_B, ROOT, Digests, Link, Links, Memory, Places, are_alike, facets
 from .state_dict import StateDict, state_dict_of
 
 
@@ -209,16 +209,18 @@ class _Walk:
 
     def _pair_of_tensors(self, at: int, x: int, y: int) -> None:
         self.compared += 1
-        self._link_tensors(at, x, y)
+        link = self._link_tensors(at, x, y)
         one, other = self._memory
         for facet in () if are_alike(one, x, other, y) else facets(one, x, other, y, bare=self.bare):
             of_tensors = facet.kind == "values" and not facet.what
             a, b = (TensorRef(x), TensorRef(y)) if of_tensors else (facet.a, facet.b)
             self.note_tensor(facet.kind, at, a, b, facet.what)
         if x in self.a.tensors.attributes or y in self.b.tensors.attributes:
-            self._go_into(at, attributes_of(self.a, x), attributes_of(self.b, y))
+            mine, its = attributes_of(self.a, x), attributes_of(self.b, y)
+            if link.split is None or self._may_go_into(mine, its, link.fresh_a, link.fresh_b):
+                self._go_into(at, mine, its)
 
-    def _link_tensors(self, at: int, x: int, y: int) -> None:
+    def _link_tensors(self, at: int, x: int, y: int) -> Link:
         """The objects are shared as they were, or else the memory is, or else that is a difference."""
         link = self.tensors.link(x, y, at)
         if link.split is not None:
@@ -229,6 +231,7 @@ class _Walk:
             split = None if self.memory.is_known(one, other) else self.memory.link(one, other, at).split
             if split is not None and not self.bare:
                 self.note_tensor("sharing", at, *split, what="memory")
+        return link
 
     # --- what stands below ---
 
@@ -298,7 +301,7 @@ class _Walk:
         for position, key in enumerate(keys):
             token = self._keys.token(side, key, number)
             if isinstance(key, TensorRef) and number(key.index) is None:
-                token = "tensor"  # nothing else tells which one it is but their order
+                token = ("tensor",)  # nothing else tells which one it is but their order
             times[token] = time = times.get(token, 0) + 1
             found[token if time == 1 else (token, time)] = position
         return found

@@ -1,8 +1,8 @@
 """What the verbs return, and how it reads on a terminal. Knows Documents, and neither files nor torch."""
 
+from .compare import tell as tell
 from .diff import Difference as Difference
 from .diff import DiffReport as DiffReport
-from .diff import tell as tell
 from .file import FileReport as FileReport
 from .file import describe as describe
 from .reports import LoadReport as LoadReport

@@ -14,6 +14,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..document import EXTRA_STATE, ITEMSIZE, Document, Ref, StateDict, TensorRef, Typed, Value, extent, shape_of
 from .dtypes import dtype_name
+from .encode import is_plain
 from .names import Rename, match_prefixes, rename
 from .pack import is_cut
 
@@ -195,7 +196,7 @@ SameBytes = Callable[[int, int], bool]
 
 def memory_of(tensor: torch.Tensor) -> object:
     """What two tensors have in common exactly if they are the same elements of the same memory."""
-    if torch.nn.parameter.is_lazy(tensor) or tensor.layout != torch.strided or not tensor.numel():
+    if not is_plain(tensor) or not tensor.numel():
         return id(tensor)
     geometry = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
     return tensor.untyped_storage()._cdata, geometry
@@ -242,8 +243,8 @@ def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool
     table = document.tensors
     if torch.nn.parameter.is_lazy(target) and not lazy:
         return f"shape {table.shape(row)}", "not yet initialized: run one batch through the lazy module first"
-    if not lazy and table.shape(row) != tuple(target.shape):
-        return f"shape {table.shape(row)}", f"shape {tuple(target.shape)}"
+    if not lazy and table.shape(row) != _shape(target):
+        return f"shape {table.shape(row)}", f"shape {_shape(target)}"
     if assign:
         if target.requires_grad and _kind(table.dtype(row)) < _REAL:
             return f"dtype {table.dtype(row)}", "a parameter that requires a gradient"
@@ -253,7 +254,7 @@ def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool
     plain = lazy or type(target) in (torch.Tensor, torch.nn.Parameter)
     if not plain or target.layout != torch.strided or target.is_quantized:
         return "a plain tensor", f"a {type(target).__name__} of layout {target.layout}"
-    if is_cut(target):
+    if not lazy and is_cut(target):
         return "values", "without room for them: its memory was freed or made smaller (by storage.resize_())"
     saved, now = table.dtype(row), dtype_name(target.dtype)
     if saved != now and (_kind(saved) > _kind(now) or not {saved, now} <= _CASTABLE):
@@ -269,10 +270,10 @@ def _problem_of_node(document: Document, value: Ref, target: torch.Tensor, *, as
     assert isinstance(node, Typed)
     saved = shape_of(document, node)
     lazy = torch.nn.parameter.is_lazy(target)
-    if lazy or (saved is not None and saved != tuple(target.shape)):
-        return f"shape {saved}", "not yet initialized" if lazy else f"shape {tuple(target.shape)}"
+    if lazy or (saved is not None and saved != _shape(target)):
+        return f"shape {saved}", "not yet initialized" if lazy else f"shape {_shape(target)}"
     if node.kind == "torch.meta":
-        return "no values: it was saved from the meta device", f"shape {tuple(target.shape)}"
+        return "no values: it was saved from the meta device", f"shape {_shape(target)}"
     if assign:
         return None
     if target.device.type == "meta":
@@ -286,6 +287,11 @@ def _problem_of_node(document: Document, value: Ref, target: torch.Tensor, *, as
         return f"a {node.kind} tensor", f"a {type(target).__name__}: pass assign=True to put the file's in its place"
     theirs = _layout_text(target)
     return None if ours == theirs else (ours, theirs)
+
+
+def _shape(tensor: torch.Tensor) -> tuple[int, ...] | str:
+    """A shape as a message has it; a nested tensor has none."""
+    return "of its parts" if tensor.is_nested else tuple(tensor.shape)
 
 
 def _layout_text(tensor: torch.Tensor) -> str:

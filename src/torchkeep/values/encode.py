@@ -474,7 +474,8 @@ def describe(obj: Any) -> str:
             return f"a {cls.__name__} of shape {tuple(obj.shape)}"
         except (RuntimeError, ValueError):  # nested, or not initialized yet
             return f"a {cls.__name__}"
-    if is_a(obj, _CALLABLES) and hasattr(obj, "__qualname__"):  # a method of a partial has no name
+    nameless = type(obj) is types.MethodType and not hasattr(obj, "__qualname__")  # of a partial
+    if is_a(obj, _CALLABLES) and not nameless:
         return f"{'the class' if is_a(obj, type) else 'the function'} {class_name(obj).replace(':', '.', 1)}"
     return f"an object of {class_name(cls).replace(':', '.', 1)}"
 
