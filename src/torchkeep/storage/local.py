@@ -31,6 +31,11 @@ except ImportError:  # Windows
 
 _HAVE_PREADV = hasattr(os, "preadv")
 _HAVE_MAP_PRIVATE = hasattr(mmap, "MAP_PRIVATE")
+_IS_COMMON_LINUX = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
+_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if _IS_COMMON_LINUX else 0)
+"""No memory is set aside for pages that may never be written, so a file may be larger than all there is. Linux alone
+asks for it, and Python before 3.13 has no name for the number."""
+
 _HAVE_PWRITEV = hasattr(os, "pwritev")
 _HAVE_FALLOCATE = hasattr(os, "posix_fallocate")
 _HAVE_FCHMOD = hasattr(os, "fchmod")
@@ -38,11 +43,6 @@ _HAVE_LINK = hasattr(os, "link")
 _HAVE_DIRECTORY_FSYNC = hasattr(os, "O_DIRECTORY")
 _FULL_FSYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 """macOS: what makes the disk write its own cache, too. There, `fsync` only hands the bytes over to the disk."""
-
-_IS_COMMON_LINUX = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
-_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000 if _IS_COMMON_LINUX else 0)
-"""No memory is set aside for pages that may never be written, so a file may be larger than all there is. Linux alone
-asks for it, and Python before 3.13 has no name for the number."""
 
 _READ = os.O_RDONLY | optional_flags("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY")
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | optional_flags("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY")
