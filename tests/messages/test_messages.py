@@ -329,7 +329,7 @@ UNSAVEABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "long fraction": (lambda: [fractions.Fraction(1, 3**20_000)], r"^obj\[0\] .* more than 16384 bits.*pair of int"),
     "enum of Python": (lambda: [http.HTTPStatus.OK], r"^obj\[0\] .* of a type that this release does not save"),
     "sparse": (lambda: {"t": torch.eye(2).to_sparse()}, r"^obj\['t'\] .* layout torch\.sparse_coo"),
-    "meta": (lambda: net(fc=nn.Linear(1, 1, device="meta")), r"meta device and has no values"),
+    "meta": (lambda: net(inner=nn.Linear(1, 1, device="meta")), r"meta device and has no values"),
     "tensor subclass": (lambda: [torch.ones(1).as_subclass(Subclass)], r"of a tensor subclass"),
     "__reduce__": (lambda: net(c=Reduces()), r"^model\.c .* has its own __reduce__"),
     "subclass of dict": (lambda: net(c=Subdict()), r"^model\.c .* not made of a __dict__ and slots alone"),
@@ -347,7 +347,7 @@ UNSAVEABLE: dict[str, tuple[Callable[[], Any], str]] = {
     "graph": (lambda: [torch.fx.symbolic_trace(Net())], r"^obj\[0\] .* carries code of its own"),
     "a class of torch": (lambda: {"c": torch.fx.GraphModule}, r"^obj\['c'\] .* carries code of its own"),
     "attribute's name": (lambda: net(__hash__=3), r"^model\.__hash__ .* dunder name"),
-    "attribute that is no name": (lambda: (m := net(), vars(m).update({3: 4}))[0], r"is no name of an attribute"),
+    "attribute that is no name": (lambda: (m := net(), vars(m).update({3: 4}))[0], r"names an attribute, and only strings may"),
     "key": (lambda: {"a": {Plain(): 1}}, r"^obj\['a'\].* cannot be a dict key"),
     "a method of another": (
         lambda: (m := Net(), {"m": m, "f": types.MethodType(free, m)})[1],
