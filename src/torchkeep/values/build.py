@@ -481,7 +481,7 @@ class _Counting(torch.optim.lr_scheduler.LRScheduler):
 def _count_steps(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
     """Where a scheduler counts its steps, its optimizer's `step` is wrapped, and torch warns of one that is not."""
     state = namespace_of(scheduler)
-    optimizer = state.get("optimizer")
+    optimizer: Any = state.get("optimizer")
     if "_step_count" in state and is_a(optimizer, torch.optim.Optimizer):
         _Counting(optimizer)
 
