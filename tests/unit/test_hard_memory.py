@@ -200,26 +200,16 @@ def test_cycles_through_a_tuple(tmp_path: Path) -> None:
     assert loaded.me[0] is loaded is loaded.me[1][0]
 
 
-class Handle:
-    """Its codec says that it holds itself."""
-
-
 def _cycle_of_slice() -> Any:
     held: dict[str, Any] = {}
     held["x"] = slice(held, None)
     return held["x"]
 
 
-def _cycle_of_custom() -> Any:
-    torchkeep.register(Handle, encode=lambda handle: {"me": handle}, decode=lambda state: Handle())
-    return Handle()
-
-
-@pytest.mark.parametrize(("make", "kind"), [(_cycle_of_slice, "slice"), (_cycle_of_custom, "custom")])
-def test_a_cycle_that_no_load_could_close_is_refused(make: Callable[[], Any], kind: str, tmp_path: Path) -> None:
-    says = rf"^\[TK-SAVE\] obj\[1\]\['k'\] cannot be saved: it is a {kind}, .* Nothing was written\."
+def test_a_cycle_that_no_load_could_close_is_refused(tmp_path: Path) -> None:
+    says = r"^\[TK-SAVE\] obj\[1\]\['k'\] cannot be saved: it is a slice, .* Nothing was written\."
     with pytest.raises(torchkeep.SaveError, match=says):
-        torchkeep.save([(1, 2), {"k": make()}], tmp_path / "x.safetensors")
+        torchkeep.save([(1, 2), {"k": _cycle_of_slice()}], tmp_path / "x.safetensors")
     assert not list(tmp_path.iterdir())
 
 
