@@ -1675,8 +1675,9 @@ class Bare:
         if value.index in document.lazy or value.index in document.attributes:
             return
         view, stored = document.views.get(value.index), document.stored[value.index]
-        self.dtype = view.dtype if view else document.dtypes[stored]
-        self.shape = view.shape if view else document.shapes[stored]
+        dtype, shape = (view.dtype, view.shape) if view else (document.dtypes[stored], document.shapes[stored])
+        if math.prod(shape) * SIZE[dtype] <= math.prod(document.shapes[stored]) * SIZE[document.dtypes[stored]]:
+            self.dtype, self.shape = dtype, shape
 
     def is_of(self, rank: int, *dtypes: str) -> bool:
         return self.dtype in dtypes and len(self.shape) == rank

@@ -2640,7 +2640,7 @@ def _layouts() -> None:
            "coalesced": False}  # fmt: skip
 
     def sparse(name: str, why: str, held: Held = pair, below: Any = _SHAPE, **changed: Any) -> None:
-        more = {key: changed.pop(key) for key in ("flags", "attributes", "lazy") if key in changed}
+        more = {key: changed.pop(key) for key in ("flags", "attributes", "lazy", "views") if key in changed}
         _tensor_node(f"K-6-sparse-{name}", why, "torch.sparse", held, coo | changed, below, **more)
 
     sparse("layout", "a layout that is none", layout="strided")
@@ -2652,6 +2652,7 @@ def _layouts() -> None:
     sparse("dtype", "indices of int32", [("I32", [2, 4]), ("F32", [4])])
     sparse("flat", "indices of one dimension", [("I64", [4]), ("F32", [4])])
     sparse("gradient", "values with a gradient", flags="01")
+    sparse("expanded", "four values that are one", [("I64", [2, 4]), ("F32", [1])], views=[[1, "float32", [4], [0], 0]])
     three = [("I64", [3]), ("I64", [4]), ("F32", [4])]
     csr = {"layout": "sparse_csr", "compressed": ["t", 0], "indices": ["t", 1], "values": ["t", 2]}
     sparse("pointers", "row pointers and COO", three, **(csr | {"layout": "sparse_coo"}))

@@ -214,7 +214,7 @@ def test_optimizer_state_of_sparse_parameters_goes_to_its_parameter(saved: Calla
 @pytest.mark.parametrize(
     ("name", "put", "says"),
     [
-        ("near", lambda: torch.eye(3), r"file: sparse_coo of float32; target: strided of float32"),
+        ("near", lambda: torch.eye(3), r"file: sparse_coo of float32 by 2 dimensions; target: strided of"),
         ("near", lambda: torch.eye(4).to_sparse(), r"file: shape \(3, 3\); target: shape \(4, 4\)"),
         ("far", lambda: torch.eye(3).to_sparse_csc(), r"file: sparse_csr of float32; target: sparse_csc of float32"),
         ("near", lambda: torch.eye(3).double().to_sparse(), r"target: sparse_coo of float64"),
@@ -266,6 +266,63 @@ def test_a_nested_tensor_takes_the_place_of_another(saved: Callable[[Any], Path]
         torchkeep.load_into(
             target, saved({"weight": torch.ones(2, 2), "bias": torch.ones(2), "parts": torch.ones(2, 2)})
         )
+
+
+def test_what_torch_leaves_out_of_order_comes_back_sorted(saved: Callable[[Any], Path]) -> None:
+    dense = torch.arange(24.0).reshape(2, 3, 4) % 5
+    permuted = dense.to_sparse().permute(0, 2, 1)
+    unsorted = torch.sparse_csr_tensor([0, 2, 3], [1, 0, 1], [1.0, 2.0, 3.0], (2, 2))
+    product = torch.eye(5).flip(0).to_sparse_csr() @ (dense.reshape(6, 4)[:5] @ torch.ones(4, 5)).to_sparse_csr()
+    padded = torch.nested.nested_tensor_from_jagged(torch.ones(10, 2), torch.tensor([0, 2, 5]))
+    loaded = torchkeep.load(saved([permuted, unsorted, product, padded]))
+    assert loaded[0].is_coalesced()
+    for ours, theirs in zip(loaded[:3], (permuted, unsorted, product), strict=True):
+        assert torch.equal(ours.to_dense(), theirs.to_dense())
+    assert_same(loaded[3], padded)
+
+
+@pytest.mark.parametrize("name", ["COO", "CSR", "quint8", "nested", "jagged"])
+def test_a_module_that_loads_by_itself_is_put_back(saved: Callable[[Any], Path], name: str) -> None:
+    class Hooked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("plain", torch.zeros(2))
+            self.register_buffer("held", KINDS[name]())
+
+    path = saved({"plain": torch.ones(2), "held": KINDS[name]()})
+    target = Hooked()
+
+    def refuse(*_: Any) -> None:
+        raise ValueError("the hook says no")
+
+    target.register_load_state_dict_post_hook(refuse)
+    with pytest.raises(torchkeep.BindError, match="The target was not changed"):
+        torchkeep.load_into(target, path)
+    assert target.plain.tolist() == [0.0, 0.0]
+    assert_same(target.held, KINDS[name]())
+
+
+def test_what_cannot_be_copied_in_place_is_refused_before(saved: Callable[[Any], Path]) -> None:
+    def holding(tensor: torch.Tensor) -> nn.Module:
+        module = nn.Linear(2, 2)
+        module.register_buffer("held", tensor)
+        return module
+
+    rows = torch.sparse_coo_tensor([[0, 1]], torch.ones(2, 3), (2, 3))
+    pairs = [
+        (torch.eye(2, 3).to_sparse(), rows),
+        (KINDS["per channel"](), KINDS["per channel, by floats"]()),
+        (KINDS["quint4x2"](), KINDS["quint4x2"]()),
+    ]
+    for ours, theirs in pairs:
+        target = holding(theirs)
+        before = target.weight.clone()
+        with pytest.raises(torchkeep.BindError, match="the target was not changed"):
+            torchkeep.load_into(target, saved(holding(ours)))
+        assert torch.equal(target.weight, before)
+    target = holding(torch.zeros(3, 4))
+    with pytest.raises(torchkeep.BindError, match=r"a torch.nested tensor; target: shape \(3, 4\)"):
+        torchkeep.load_into(target, saved(holding(ragged())), assign=True)
 
 
 def test_a_tensor_without_values_is_told(tmp_path: Path) -> None:

@@ -85,12 +85,14 @@ def check_layout(document: Document, node: Typed) -> None:
 
 
 def _row(document: Document, value: Value, rank: int | None = None, *dtypes: str) -> Shape | None:
-    """The shape of a bare tensor: no parameter, with no gradient and no attributes; None for anything else."""
+    """The shape of a bare tensor: no parameter, no gradient, no attributes, all its bytes there; None otherwise."""
     if type(value) is not TensorRef:
         return None
     table, row = document.tensors, value.index
     shape = table.shape(row)
     bare = not (table.flags[row] or row in table.lazy or row in table.attributes)
+    if math.prod(shape) * ITEMSIZE[table.dtype(row)] > table.nbytes(table.stored[row]):
+        return None  # expanded: small in a file, and walked element by element
     if not bare or (rank is not None and len(shape) != rank) or (dtypes and table.dtype(row) not in dtypes):
         return None
     return shape

@@ -12,7 +12,19 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from ..document import EXTRA_STATE, ITEMSIZE, Document, Ref, StateDict, TensorRef, Typed, Value, extent, shape_of
+from ..document import (
+    EXTRA_STATE,
+    ITEMSIZE,
+    QUANTIZED,
+    Document,
+    Ref,
+    StateDict,
+    TensorRef,
+    Typed,
+    Value,
+    extent,
+    shape_of,
+)
 from .dtypes import dtype_name
 from .encode import is_plain
 from .names import Rename, match_prefixes, rename
@@ -274,15 +286,32 @@ def _problem_of_node(document: Document, value: Ref, target: torch.Tensor, *, as
         return f"shape {saved}", "not yet initialized" if lazy else f"shape {_shape(target)}"
     if node.kind == "torch.meta":
         return "no values: it was saved from the meta device", f"shape {_shape(target)}"
+    table, fields = document.tensors, node.fields
     if assign:
-        return None
+        if saved is None and not target.is_nested:
+            return f"a {node.kind} tensor", f"shape {_shape(target)}"
+        held = fields.get("values")
+        whole = node.kind == "torch.quantized" or (
+            isinstance(held, TensorRef) and _kind(table.dtype(held.index)) < _REAL
+        )
+        return (
+            ("numbers that are whole", "a parameter that requires a gradient")
+            if target.requires_grad and whole
+            else None
+        )
     if target.device.type == "meta":
         return "values", "on the meta device, which holds none: pass assign=True"
-    table, fields = document.tensors, node.fields
     if node.kind == "torch.sparse" and isinstance(held := fields["values"], TensorRef):
         ours = f"{node.text('layout')} of {table.dtype(held.index)}"
-    elif node.kind == "torch.quantized":
-        ours = f"{node.text('dtype')} per {'tensor' if fields['axis'] is None else 'channel'}"
+        if node.text("layout") == "sparse_coo" and isinstance(indices := fields["indices"], TensorRef):
+            ours += f" by {table.shape(indices.index)[0]} dimensions"
+    elif node.kind == "torch.quantized" and QUANTIZED[node.text("dtype")][1] >= 8:
+        scale = fields["scale"]
+        by_floats = isinstance(scale, TensorRef) and table.dtype(scale.index) == "float32"
+        per = "tensor" if fields["axis"] is None else "channel, by floats" if by_floats else "channel"
+        ours = f"{node.text('dtype')} per {per}"
+        if any(stride == 0 and size > 1 for stride, size in zip(target.stride(), target.shape, strict=True)):
+            return "a value for each element", "expanded: its elements share memory"
     else:
         return f"a {node.kind} tensor", f"a {type(target).__name__}: pass assign=True to put the file's in its place"
     theirs = _layout_text(target)
@@ -298,8 +327,10 @@ def _layout_text(tensor: torch.Tensor) -> str:
     """What two tensors have in common where torch copies from one to the other, beside the shape."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     if tensor.is_quantized:
-        return f"{dtype} per {'tensor' if tensor.qscheme() == torch.per_tensor_affine else 'channel'}"
-    return f"{str(tensor.layout).removeprefix('torch.')} of {dtype}"
+        per = {torch.per_tensor_affine: "tensor", torch.per_channel_affine: "channel"}
+        return f"{dtype} per {per.get(tensor.qscheme(), 'channel, by floats')}"
+    by = f" by {tensor.sparse_dim()} dimensions" if tensor.layout is torch.sparse_coo else ""
+    return f"{str(tensor.layout).removeprefix('torch.')} of {dtype}{by}"
 
 
 _REAL, _COMPLEX = 2, 3

@@ -36,6 +36,8 @@ def _tensor(obj: torch.Tensor, context: Context) -> Parts:
     context.look_at_hooks(obj)
     bare = obj.detach()
     if obj.device.type == "meta":
+        if obj.layout != torch.strided or obj.is_nested or obj.is_quantized:
+            raise context.unsaveable(obj, "is on the meta device and not strided", way_out="Give it values first.")
         parts = _meta(bare)
         context.note("no-values", "warning", "is on the meta device, so its shape is saved and no values.")
     elif obj.is_nested:
@@ -43,7 +45,10 @@ def _tensor(obj: torch.Tensor, context: Context) -> Parts:
     elif obj.is_quantized:
         parts = _quantized(bare)
     elif obj.layout in _SPARSE:
-        parts = _sparse(bare)
+        try:
+            parts = _sparse(bare)
+        except RuntimeError as error:  # what torch was told, and did not check
+            raise context.unsaveable(obj, f"is no {_SPARSE[obj.layout]} tensor: {error}") from error
     else:
         raise context.unsaveable(obj, f"has layout {obj.layout}", way_out="Convert it with to_dense().")
     kind, fields = parts
@@ -70,12 +75,41 @@ def _meta(tensor: torch.Tensor) -> _Fields:
 def _sparse(tensor: torch.Tensor) -> _Fields:
     fields: dict[str, Any] = {"layout": _SPARSE[tensor.layout], "shape": tuple(tensor.shape), "compressed": None}
     if tensor.layout is torch.sparse_coo:
-        fields |= {"indices": tensor._indices(), "values": tensor._values(), "coalesced": tensor.is_coalesced()}
-        return "torch.sparse", fields
+        if tensor.is_coalesced() and not _is_in_order(tensor._indices()):  # torch permutes dimensions without a look
+            tensor = torch.sparse_coo_tensor(tensor._indices(), tensor._values(), tensor.shape).coalesce()
+        indices, values = _whole(tensor._indices()), _whole(tensor._values())
+        return "torch.sparse", fields | {"indices": indices, "values": values, "coalesced": tensor.is_coalesced()}
     by_row = tensor.layout in (torch.sparse_csr, torch.sparse_bsr)
-    fields["compressed"] = tensor.crow_indices() if by_row else tensor.ccol_indices()
-    fields["indices"] = tensor.col_indices() if by_row else tensor.row_indices()
-    return "torch.sparse", fields | {"values": tensor.values(), "coalesced": False}
+    pointers = tensor.crow_indices() if by_row else tensor.ccol_indices()
+    indices, values = _sorted(pointers, tensor.col_indices() if by_row else tensor.row_indices(), tensor.values())
+    torch._validate_sparse_compressed_tensor_args(pointers, indices, values, tensor.shape, tensor.layout)
+    fields |= {"compressed": _whole(pointers), "indices": _whole(indices), "values": _whole(values)}
+    return "torch.sparse", fields | {"coalesced": False}
+
+
+def _sorted(pointers: torch.Tensor, indices: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices that grow in each row, and their values: what torch multiplies need not be in order, and a file is."""
+    if not indices.numel():
+        return indices, values
+    count = indices.shape[-1]
+    flat, line = indices.reshape(-1, count), torch.arange(count, device=indices.device)
+    orders = []
+    for ends, each in zip(pointers.reshape(-1, pointers.shape[-1]), flat, strict=True):
+        by_index = torch.argsort(each, stable=True)
+        row = torch.searchsorted(ends[1:].contiguous(), line.to(ends.dtype), right=True)
+        orders.append(by_index[torch.argsort(row[by_index], stable=True)])
+    order = torch.stack(orders)
+    if torch.equal(order, line.expand(order.shape)):
+        return indices, values
+    batch = torch.arange(len(flat), device=indices.device)[:, None]
+    arranged = values.reshape(len(flat), count, *values.shape[indices.dim() :])[batch, order]
+    return flat[batch, order].reshape(indices.shape), arranged.reshape(values.shape)
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that has a byte of memory for each of its own: what is expanded is written out."""
+    held = tensor.untyped_storage().nbytes()
+    return tensor.contiguous() if tensor.numel() * tensor.itemsize > held else tensor
 
 
 def _quantized(tensor: torch.Tensor) -> _Fields:
@@ -87,13 +121,14 @@ def _quantized(tensor: torch.Tensor) -> _Fields:
         data = over(raw, whole.untyped_storage(), 0, (packed_nbytes(tuple(tensor.shape), nbits),), (1,))
     else:
         data = over(raw, tensor.untyped_storage(), int(tensor.storage_offset()), tuple(tensor.shape), tensor.stride())
+        data = _whole(data)
     per_tensor = tensor.qscheme() == torch.per_tensor_affine
     return "torch.quantized", {
         "dtype": name,
         "shape": tuple(tensor.shape),
         "data": data,
-        "scale": float(tensor.q_scale()) if per_tensor else tensor.q_per_channel_scales(),
-        "zero_point": int(tensor.q_zero_point()) if per_tensor else tensor.q_per_channel_zero_points(),
+        "scale": float(tensor.q_scale()) if per_tensor else _whole(tensor.q_per_channel_scales()),
+        "zero_point": int(tensor.q_zero_point()) if per_tensor else _whole(tensor.q_per_channel_zero_points()),
         "axis": None if per_tensor else int(tensor.q_per_channel_axis()),
     }
 
@@ -112,13 +147,16 @@ def _jagged(tensor: Any, context: Context) -> Parts:
     """torch's own nested tensors of layout ``torch.jagged``."""
     if tensor.device.type == "meta":
         raise context.unsaveable(tensor, "is a jagged tensor on the meta device", way_out="Give it values first.")
+    offsets, lengths = _whole(tensor._offsets), tensor._lengths
+    used = offsets.diff() if lengths is None else lengths
+    least, most = tensor._maybe_min_seqlen, tensor._maybe_max_seqlen
     fields = {
-        "values": tensor._values.detach(),
-        "offsets": tensor._offsets,
-        "lengths": tensor._lengths,
+        "values": _whole(tensor._values.detach()),
+        "offsets": offsets,
+        "lengths": None if lengths is None else _whole(lengths),
         "ragged_dim": int(tensor._ragged_idx),
-        "min_length": tensor._maybe_min_seqlen,
-        "max_length": tensor._maybe_max_seqlen,
+        "min_length": None if least is None or (used < least).any() else least,  # torch was told so, and finds it again
+        "max_length": None if most is None or (used > most).any() else most,
         "flags": _flags(tensor),
     }
     return typed("torch.jagged", fields, {name: Step(f".{name}", name, hidden=True) for name in fields})
@@ -166,7 +204,7 @@ def _own(held: Any) -> Any:
 
 def _as_base(tensor: torch.Tensor, context: Context) -> Parts:
     with torch._C.DisableTorchFunctionSubclass():  # what the class makes of its functions is no part of it
-        base = tensor.detach().as_subclass(torch.Tensor)
+        base = tensor.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg()
     if not is_plain(base):
         raise context.unsaveable(tensor, "is of a tensor subclass without __tensor_flatten__, and not strided")
     context.look_at_hooks(tensor)
@@ -292,7 +330,7 @@ def _make_quantized(fields: dict[str, Any]) -> torch.Tensor:
     if fields["axis"] is None:
         empty = torch._empty_affine_quantized(shape, scale=scale, zero_point=fields["zero_point"], **where)
     else:
-        points, axis = fields["zero_point"], fields["axis"]
+        scale, points, axis = scale.contiguous(), fields["zero_point"].contiguous(), fields["axis"]
         empty = torch._empty_per_channel_affine_quantized(shape, scales=scale, zero_points=points, axis=axis, **where)
     if packed:
         storage = empty.untyped_storage()
@@ -303,7 +341,9 @@ def _make_quantized(fields: dict[str, Any]) -> torch.Tensor:
 
 def _make_nested(fields: dict[str, Any]) -> torch.Tensor:
     values = fields["values"]
-    sizes, strides, offsets = (fields[name].cpu() for name in ("sizes", "strides", "offsets"))
+    if values.storage_offset() or not values.is_contiguous():  # torch sees its memory from the beginning
+        values = values.clone(memory_format=torch.contiguous_format)
+    sizes, strides, offsets = (fields[name].contiguous() for name in ("sizes", "strides", "offsets"))
     if not offsets.numel():
         return torch.nested.nested_tensor([], dtype=values.dtype, device=values.device)
     if sizes.numel() and (int(sizes.min()) < 0 or int(strides.min()) < 0):
@@ -317,12 +357,11 @@ def _make_nested(fields: dict[str, Any]) -> torch.Tensor:
 
 def _make_jagged(fields: dict[str, Any]) -> torch.Tensor:
     values, offsets, lengths, ragged = (fields[name] for name in ("values", "offsets", "lengths", "ragged_dim"))
-    steps = offsets.diff().cpu()
-    used = steps if lengths is None else lengths.cpu()
+    offsets, lengths = offsets.contiguous(), None if lengths is None else lengths.contiguous()
+    steps = offsets.diff()
+    used = steps if lengths is None else lengths
     if int(offsets[0]) < 0 or (steps.numel() and int(steps.min()) < 0) or int(offsets[-1]) > values.shape[ragged - 1]:
         raise FormatError("offsets of a jagged tensor that leave its values", clause="K-5")
-    if lengths is None and (int(offsets[0]) != 0 or int(offsets[-1]) != values.shape[ragged - 1]):
-        raise FormatError("a jagged tensor that does not use all of its values", clause="K-5")
     if used.numel() and (int(used.min()) < 0 or bool((used > steps).any())):
         raise FormatError("lengths of a jagged tensor that overlap", clause="K-5")
     least, most = fields["min_length"], fields["max_length"]

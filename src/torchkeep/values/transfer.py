@@ -11,6 +11,7 @@ import torch
 from ..document import Document
 from .bind import Match, tensors_of
 from .dtypes import dtype_name
+from .encode import is_plain
 from .memory import Memory, tensors
 from .pack import buffer_of
 
@@ -172,7 +173,7 @@ def load_by_its_own(
     values = [
         (tensor, tensor.detach().clone())
         for tensor in every
-        if not torch.nn.parameter.is_lazy(tensor) and tensor.device.type != "meta"
+        if is_plain(tensor) or (tensor.device.type != "meta" and type(tensor) in (torch.Tensor, torch.nn.Parameter))
     ]
     try:
         accept(module.load_state_dict(state, strict=False, assign=assign))
@@ -185,7 +186,9 @@ def load_by_its_own(
                 tensor.data = torch.empty(0, device=device, dtype=dtype)
                 tensor.__class__ = cls
         for tensor, value in values:
-            if bytes(buffer_of(tensor.detach())) != bytes(buffer_of(value)):
+            if not is_plain(tensor):
+                copy_whole(tensor, value)
+            elif bytes(buffer_of(tensor.detach())) != bytes(buffer_of(value)):
                 with torch.inference_mode(tensor.is_inference()), torch.no_grad():
                     tensor.copy_(value)
         raise
