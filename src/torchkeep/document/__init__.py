@@ -69,6 +69,7 @@ from .pairs import Places as Places
 from .scalars import is_json_text as is_json_text
 from .state_dict import EXTRA_STATE as EXTRA_STATE
 from .state_dict import StateDict as StateDict
+from .state_dict import has_state_dict as has_state_dict
 from .state_dict import is_optimizer as is_optimizer
 from .state_dict import items_of as items_of
 from .state_dict import parts_with_weights as parts_with_weights

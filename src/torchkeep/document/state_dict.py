@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import msgspec
@@ -63,6 +64,19 @@ def state_dict_of(document: Document, value: Value) -> StateDict | None:
     return found if found.rows or found.others or found.extra or found.blank else None
 
 
+def has_state_dict(document: Document, value: Value) -> bool:
+    """Whether `state_dict_of` finds one, without making the names of all that a module holds.
+
+    Raises:
+        LimitError: as of `modules_of`.
+    """
+    module = document.typed(value, "module")
+    if module is None:
+        return state_dict_of(document, value) is not None
+    deque(modules_of(document, module), maxlen=0)
+    return True
+
+
 _MAX_MODULES = 200_000
 """Most names of modules. A tree whose modules are shared has more names than modules: two by two, 2**depth."""
 
@@ -70,8 +84,12 @@ _MAX_DEPTH = 1000
 """Deepest tree of modules; torch's own walks recurse, and end there."""
 
 
-def _of_module(document: Document, root: Typed) -> StateDict:
-    found = StateDict()
+def modules_of(document: Document, root: Typed) -> Iterator[tuple[str, Typed]]:
+    """A module and those below it, each with the prefix of its names in a state_dict, in the order of one.
+
+    Raises:
+        LimitError: more names, or deeper, than any model has.
+    """
     stack: list[tuple[str, Typed, int]] = [("", root, 0)]
     seen = 0
     while stack:
@@ -79,6 +97,15 @@ def _of_module(document: Document, root: Typed) -> StateDict:
         seen += 1
         if seen > _MAX_MODULES or depth > _MAX_DEPTH:
             raise LimitError(f"a module tree of more than {_MAX_MODULES} names or {_MAX_DEPTH} levels")
+        yield prefix, module
+        for name, value in reversed(list(document.named_pairs(module.fields.get("modules")))):
+            if (child := document.typed(value, "module")) is not None:
+                stack.append((f"{prefix}{name}.", child, depth + 1))
+
+
+def _of_module(document: Document, root: Typed) -> StateDict:
+    found = StateDict()
+    for prefix, module in modules_of(document, root):
         fields = module.fields
         hidden = document.texts(fields.get("non_persistent"))
         for field in ("parameters", "buffers"):
@@ -93,9 +120,6 @@ def _of_module(document: Document, root: Typed) -> StateDict:
                     found.others[f"{prefix}{name}"] = value
         if "extra_state" in fields:
             found.extra[f"{prefix}{EXTRA_STATE}"] = fields["extra_state"]
-        for name, value in reversed(list(document.named_pairs(fields.get("modules")))):
-            if (child := document.typed(value, "module")) is not None:
-                stack.append((f"{prefix}{name}.", child, depth + 1))
     return found
 
 

@@ -28,10 +28,10 @@ from ..document import (
     TensorRef,
     Typed,
     Value,
+    has_state_dict,
     items_of,
     parts_with_weights,
     shape_of,
-    state_dict_of,
 )
 from ..errors import LimitError, brief, printable
 from .reports import Need, Route, TensorInfo, count, size
@@ -193,7 +193,7 @@ def _lack(need: Need) -> str:
 def _weights_route(document: Document, quoted: str) -> Iterator[Route]:
     """Where `load_into` finds weights, if it does."""
     try:
-        whole = state_dict_of(document, document.root)
+        whole = has_state_dict(document, document.root)
         parts = [] if whole else [key for key, _ in parts_with_weights(document, document.root)]
     except LimitError:
         return
