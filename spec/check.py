@@ -970,6 +970,13 @@ def _typed_field(*kinds: str) -> Field:
     return holds
 
 
+def _builtin_field(document: Document, value: Any) -> bool:
+    node = document.node(value)
+    if node is None:
+        return is_int(value) or isinstance(value, (float, complex, str, bytes))
+    return node.tag in ("seq", "map") or (node.tag == "typed" and node.kind in BUILTINS)
+
+
 def _or_null(test: Field) -> Field:
     return lambda document, value: value is None or test(document, value)
 
@@ -988,6 +995,8 @@ def _named_field(test: Field) -> Field:
 
 CALLABLES = ("function", "class", "method", "module", "object", "custom")
 """What a partial may be of."""
+BUILTINS = ("OrderedDict", "defaultdict", "Counter", "deque", "str", "bytes")
+"""Typed nodes whose types a class may derive from."""
 NAMES = _named_field(_any_field)
 _module_field = _typed_field("module")
 _blank_field = _typed_field("torch.uninitialized")
@@ -1015,6 +1024,7 @@ KINDS: dict[str, dict[str, Field]] = {
     "method": {"self": _module_field, "name": _text_field},
     "partial": {"function": _typed_field(*CALLABLES), "args": _tuple_field, "keywords": NAMES},
     "object": {"class": _text_field, "attributes": NAMES},
+    "derived": {"class": _text_field, "value": _builtin_field, "attributes?": NAMES},
     "module": {
         "class": _text_field,
         "training": _flag_field,
@@ -1143,6 +1153,7 @@ MODULE_INTERNALS = {
 OWN_FIELDS = {
     "items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state", "args", "dims",
     "non_persistent", "hooks", "names", "members", "shape", "strides", "tensors", "computed", "methods",
+    "value",
 }  # fmt: skip
 """Fields whose map or sequence is a part of the node."""
 RNNS = {"torch.nn:RNNBase", "torch.nn:RNN", "torch.nn:LSTM", "torch.nn:GRU"}
@@ -1451,7 +1462,7 @@ def _limit_hashes(keys: list[Any], hashes: dict[int, int]) -> None:
 
 def _check_cycles(document: Document) -> None:
     """V-4: no cycle through immutable nodes alone, a map in a field of one being a part of it."""
-    fixed = {i for i, node in enumerate(document.nodes) if not _is_mutable(node)}
+    fixed = {i for i, node in enumerate(document.nodes) if not _is_mutable(document, node)}
     below: dict[int, list[int]] = {}
     for i in fixed:
         node = document.nodes[i]
@@ -1465,7 +1476,10 @@ def _check_cycles(document: Document) -> None:
     require(len(list(_leaves_first(below))) == len(below), "V-4", "an immutable node holds itself")
 
 
-def _is_mutable(node: Node) -> bool:
+def _is_mutable(document: Document, node: Node) -> bool:
+    if node.tag == "typed" and node.kind == "derived":
+        held = document.node(node.fields()["value"])
+        return held is not None and (held.tag == "map" or held.kind in MUTABLE)
     return node.tag == "opaque" or node.kind in MUTABLE
 
 

@@ -777,6 +777,56 @@ def library_kinds_on_cycles() -> bytes:
     return native(Ref(0), nodes, classes={"models:Point": ClassInfo()})
 
 
+def derived(cls: str, value: Any, **attributes: Any) -> Typed:
+    """An object of a class that derives from a builtin."""
+    more = {"attributes": mapping(attributes)} if attributes else {}
+    return one("derived", **{"class": cls}, value=value, **more)
+
+
+@accept
+def derived_kinds() -> bytes:
+    """Objects of classes that derive from a builtin: from each, with attributes of their own and without."""
+    tensors = Tensors()
+    text = tensors.add(RESERVED + "text", "uint8", (3,), data=b"abc")
+    itself = Seq("list", (1,))
+    root = Seq("list", (
+        derived("models:Config", mapping({"lr": 0.1, "layers": itself, 1: None}), frozen=True),
+        derived("models:Config", Map((), ())),
+        derived("models:Steps", Seq("list", (1, itself))),
+        derived("models:Shape", several(1, 2), note=itself),
+        derived("models:Shape", several()),
+        derived("models:Tags", Seq("set", (1, "a"))),
+        derived("models:Fixed", Seq("frozenset", ("a",))),
+        derived("models:Ordered", one("OrderedDict", items=mapping({"b": 1, "a": 2}))),
+        derived("models:Groups", one("defaultdict", factory=one("class", name="builtins:list"), items=Map((), ()))),
+        derived("models:Counts", one("Counter", items=mapping({"a": 2}))),
+        derived("models:Window", one("deque", items=several(1, 2), maxlen=2), full=True),
+        derived("models:Name", "x", origin="file"),
+        derived("models:Name", one("str", data=text)),
+        derived("models:Raw", b"abc"),
+        *[derived("models:Number", number) for number in (7, 2**70, 0.5, float("nan"), 1 - 2j)],
+    ))  # fmt: skip
+    names = ("Config", "Steps", "Shape", "Tags", "Fixed", "Ordered", "Groups", "Counts", "Window", "Name", "Raw")
+    classes = {f"models:{name}": ClassInfo() for name in (*names, "Number")}
+    return native(Ref(0), numbered(root), tensors, classes=classes)
+
+
+@accept
+def derived_on_cycles() -> bytes:
+    """What derives from a container that can change may hold itself, and be held by what derives from a tuple in it."""
+    nodes = [
+        Typed("derived", 1, {"class": "models:Config", "value": Ref(1), "attributes": Ref(6)}),
+        mapping({"me": Ref(0), "shape": Ref(2)}),
+        Typed("derived", 1, {"class": "models:Shape", "value": Ref(3)}),
+        Seq("tuple", (Ref(0), Ref(4))),
+        Typed("derived", 1, {"class": "models:Steps", "value": Ref(5)}),
+        Seq("list", (Ref(4), Ref(2))),
+        mapping({"me": Ref(0)}),
+    ]
+    classes = dict.fromkeys(["models:Config", "models:Shape", "models:Steps"], ClassInfo())
+    return native(Ref(0), nodes, classes=classes)
+
+
 @accept
 def arrays() -> bytes:
     """Values of numpy, and small ones of torch."""
@@ -2266,6 +2316,42 @@ def _library_fields(typed: Callable[..., None]) -> None:
     typed("K-3-scalar-number", "a scalar's data as a number", "numpy.scalar", {"dtype": "|i1", "data": 1})
     typed("K-3-dtype-number", "a dtype by number", "numpy.dtype", {"name": 1})
     _library_parts(typed)
+    _derived(typed)
+
+
+def _derived(typed: Callable[..., None]) -> None:
+    """Objects of classes that derive from a builtin."""
+    empty, of = ["map", [], []], {"class": "a:B"}
+    typed("K-1-derived", "version 2 of derived", "derived", of | {"value": 1}, version=2)
+    typed("K-2-derived", "an object that derives from nothing", "derived", of)
+    typed("K-2-derived-order", "attributes before a value", "derived", of | {"attributes": ["r", 1], "value": 1}, empty)
+    for name, value in {"null": None, "true": True}.items():
+        typed(f"K-3-derived-{name}", "a value that no class derives from", "derived", of | {"value": value})
+    bad("K-3-derived-tensor", "a class that derives from a tensor", ["r", 0],
+        [["typed", "derived", 1, of | {"value": ["t", 0]}]], flags="0", rows=[BYTE])  # fmt: skip
+    held = of | {"value": ["r", 1]}
+    typed("K-3-derived-derived", "a value that derives from something itself", "derived", held,
+          ["typed", "derived", 1, of | {"value": 1}])  # fmt: skip
+    typed("K-3-derived-range", "a value that is a range", "derived", held,
+          ["typed", "range", 1, {"start": 0, "stop": 1, "step": 1}])  # fmt: skip
+    typed("K-3-derived-namespace", "a value that is a Namespace", "derived", held,
+          ["typed", "Namespace", 1, {"attributes": ["r", 2]}], empty)  # fmt: skip
+    typed("K-3-derived-attributes", "an attribute whose name is 1", "derived",
+          of | {"value": 1, "attributes": ["r", 1]}, ["map", [1], [1]])  # fmt: skip
+    typed("A-1-derived", "__class__ of an object that derives from a number", "derived",
+          of | {"value": 1, "attributes": ["r", 1]}, ["map", ["__class__"], [1]])  # fmt: skip
+    typed(
+        "K-4-derived-attributes", "one map as value and attributes", "derived", held | {"attributes": ["r", 1]}, empty
+    )
+    two, one = ["seq", "list", [["r", 1], ["r", 3]]], ["typed", "derived", 1, of | {"value": ["r", 2]}]
+    for name, value in {"map": empty, "list": ["seq", "list", [1]], "tuple": ["seq", "tuple", [1]]}.items():
+        bad(f"K-4-derived-{name}", f"one {name} as the value of two", ["r", 0], [two, one, value, one])
+    bad("K-4-derived-itself", "a list that is in itself, as a value", ["r", 0],
+        [["typed", "derived", 1, held], ["seq", "list", [["r", 1]]]])  # fmt: skip
+    bad("V-4-derived", "an object that derives from the tuple that it is in", ["r", 0],
+        [["typed", "derived", 1, held], ["seq", "tuple", [["r", 0]]]])  # fmt: skip
+    bad("V-2-derived", "a key that derives from a string", ["r", 0],
+        [["map", [["r", 1]], [1]], ["typed", "derived", 1, of | {"value": "a"}]])  # fmt: skip
 
 
 def _library_parts(typed: Callable[..., None]) -> None:

@@ -59,7 +59,10 @@ def columns(document: Document, node: Node) -> list[Column]:
     found: list[Column] = []
     fields: dict[str, Value] = {}
     for name, value in node.fields.items():
-        if isinstance(node, Typed) and name in _OWN:
+        inner = document.node(value)
+        if inner is not None and isinstance(node, Typed) and (node.kind, name) == ("derived", "value"):
+            found += columns(document, inner)
+        elif isinstance(node, Typed) and name in _OWN:
             found.append(_own(document, name, value, document.texts(node.fields.get("names"))))
         elif isinstance(node, Opaque) or name not in _OF_THE_NODE:
             fields[name] = value

@@ -148,7 +148,7 @@ class _Walk:
                 self.note("sharing", at, *link.split, what="object")
             if not self._may_go_into(mine, its, link.fresh_a, link.fresh_b):
                 return
-        if _form(p) == _form(q):
+        if _form(self.a, p) == _form(self.b, q):
             if not isinstance(p, Typed) or not isinstance(q, Typed) or self._typed(at, x, p, y, q):
                 self._go_into(at, mine, its)
             return
@@ -336,8 +336,10 @@ def _has_nodes(keys: tuple[Value, ...] | None) -> bool:
     return keys is not None and not _REFERENCES.isdisjoint(map(type, keys))
 
 
-def _form(node: Node) -> tuple[str, str]:
+def _form(document: Document, node: Node) -> tuple[str, str]:
     """What two nodes have to have in common to be compared field by field."""
+    if isinstance(node, Typed) and node.kind == "derived" and (held := document.node(node.fields["value"])):
+        return node.kind, _form(document, held)[1]
     if isinstance(node, Map):
         return "dict", ""
     return type(node).__name__, node.what if isinstance(node, Opaque) else node.kind

@@ -46,6 +46,8 @@ def _entries(document: Document, value: Value) -> Mapping[Any, Value]:
     if items is not None:
         return items
     node = document.node(value)
+    if isinstance(node, Typed) and node.kind == "derived":
+        return _entries(document, node.fields["value"])
     if isinstance(node, Seq):
         return dict(enumerate(node.items))
     if not isinstance(node, Typed):

@@ -91,6 +91,18 @@ def _tuple(document: Document, value: Value) -> bool:
     return isinstance(node, Seq) and node.kind == "tuple"
 
 
+def _builtin(document: Document, value: Value) -> bool:
+    """What a class may derive from and hold: a container of any sort, or a number or text."""
+    if type(value) in _DERIVABLE_SCALARS:
+        return True
+    node = document.node(value)
+    return isinstance(node, Map | Seq) or (isinstance(node, Typed) and node.kind in _DERIVABLE_KINDS)
+
+
+_DERIVABLE_SCALARS = frozenset({int, float, complex, str, bytes})
+_DERIVABLE_KINDS = frozenset({"OrderedDict", "defaultdict", "Counter", "deque", "str", "bytes"})
+
+
 def _texts(document: Document, value: Value) -> bool:
     node = document.node(value)
     return isinstance(node, Seq) and node.kind == "tuple" and all(isinstance(i, str) for i in node.items)
@@ -187,6 +199,7 @@ KINDS: dict[str, Kind] = {
     "method": Kind(1, {"self": _module, "name": _text}),
     "partial": Kind(1, {"function": _callable, "args": _tuple, "keywords": _named(_anything)}),
     "object": Kind(1, {"class": _text, "attributes": _named(_anything)}),
+    "derived": Kind(1, {"class": _text, "value": _builtin, "attributes": _named(_anything)}, frozenset({"attributes"})),
     "module": Kind(
         1,
         {
@@ -309,6 +322,7 @@ OWN_FIELDS = frozenset(
         "tensors",
         "computed",
         "methods",
+        "value",
     }
 )
 """Fields whose map or tuple is part of the object rather than an object of its own: nothing else refers to it."""
@@ -404,8 +418,8 @@ DATA_KINDS = KEY_KINDS - {"namedtuple", "enum"} | {"slice", "numpy.ndarray"}
 CONTAINER_KINDS = frozenset({"OrderedDict", "defaultdict", "Counter", "deque", "Namespace", "SimpleNamespace"})
 """Kinds of containers: they hold other values, and cannot be called."""
 
-HELD_KINDS: frozenset[Role] = frozenset({"object", "namedtuple", "enum"})
-"""Kinds that a class of a program makes and that come back as a Record where it is not opened."""
+HELD_KINDS: frozenset[Role] = frozenset({"object", "derived", "namedtuple", "enum"})
+"""Kinds that a class of a program makes and that come back as something inert where it is not opened."""
 
 CLOSED_PACKAGES = frozenset({"torch", "builtins", "collections", "numpy"})
 """Packages whose names open through a closed table or not at all: no caller can lack them."""

@@ -154,6 +154,7 @@ Role = Literal[
     "module",
     "optimizer",
     "object",
+    "derived",
     "namedtuple",
     "enum",
     "pruning_method",

@@ -34,6 +34,9 @@ class StateDict(msgspec.Struct):
 def items_of(document: Document, value: Value) -> dict[Value, Value] | None:
     """Entries of a dict of any kind; None for anything else."""
     node = document.node(value)
+    if isinstance(node, Typed) and node.kind == "derived":
+        value = node.fields["value"]
+        node = document.node(value)
     if isinstance(node, Typed) and node.kind in _DICTS:
         value = node.fields["items"]
     return document.entries(value) if isinstance(document.node(value), Map) else None

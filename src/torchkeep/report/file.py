@@ -365,6 +365,8 @@ def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, In
         return f"{printable(str(fields['class']))}({arguments}){mode}", chain(*owned, hooked, large)
     if node.kind == "object":
         return f"{printable(str(fields['class']))} object", _named(document, fields["attributes"])
+    if node.kind == "derived":
+        return _derived_heading(document, node)
     if node.kind == "optimizer":
         parts = [(name, f".{name}", fields[name]) for name in ("state", "param_groups")]
         return f"{printable(str(fields['class']))} optimizer", parts
@@ -383,6 +385,16 @@ def _typed_heading(document: Document, value: Ref, node: Typed) -> tuple[str, In
         steps = [name if name.startswith("[") else f".{name}" for name in map(printable, names)]
         return f"{heading} of {len(held.items)}", zip(map(printable, names), steps, held.items, strict=False)
     return _value_text(document, node), []
+
+
+def _derived_heading(document: Document, node: Typed) -> tuple[str, Inner]:
+    """An object of a class that derives from a builtin: what the builtin holds, then its own attributes."""
+    name, value = printable(str(node.fields["class"])), node.fields["value"]
+    own = _named(document, node.fields.get("attributes"))
+    if not isinstance(value, Ref):
+        return f"{name} {_leaf(document, value)}", own
+    heading, inner = _heading(document, value)
+    return f"{name} {heading}", chain(inner, own)
 
 
 def _hooks(document: Document, module: Typed) -> list[tuple[Ref, Typed]]:

@@ -47,7 +47,7 @@ class Audit:
 
     Attributes:
         opened: for each (name, role) that the part needs, what it opened to. What is absent is stood
-            in for: a module by a Skeleton, all else by a Record.
+            in for: a module by a Skeleton, what derives from a builtin by that, all else by a Record.
         findings: changes and losses to report.
         stood_in: whether anything but a plain object is stood in for.
     """
@@ -140,6 +140,7 @@ def audit(
 _STANDIN: dict[str, type] = {
     "module": Skeleton,
     "object": Record,
+    "derived": object,
     "optimizer": torch.optim.Optimizer,
     "pruning_method": BasePruningMethod,
     "torch.uninitialized": torch.nn.Parameter,
@@ -289,9 +290,9 @@ def _check_changes(
 ) -> None:
     """Classes whose source is not what it was: a warning, or an error where attributes are missing."""
     lacking: dict[str, tuple[type, list[str]]] = {}
-    for name in {_key(node)[0] for _, node in typed if node.kind in ("module", "object")}:
+    for name in {_key(node)[0] for _, node in typed if node.kind in _CHANGING}:
         info = document.classes.get(name)
-        opened = result.opened.get((name, "module")) or result.opened.get((name, "object"))
+        opened = next((result.opened[name, kind] for kind in _CHANGING if (name, kind) in result.opened), None)
         if info is None or opened is None or not isinstance(opened.obj, type):
             continue
         cls = opened.obj
@@ -316,11 +317,19 @@ def _check_changes(
         if not migrated and "changed" not in allowed:
             assigned = sources.assigned_by_init(cls)
             for _, node in typed:
-                if _key(node)[0] == name and (absent := sorted(assigned - _names(document, node))):
+                if (
+                    _key(node)[0] == name
+                    and node.kind != "derived"
+                    and (absent := sorted(assigned - _names(document, node)))
+                ):
                     lacking[name] = (cls, absent)
         result.findings.append(_changed_finding(name, cls, info.package, known if migrated else None))
     if lacking:
         raise ChangedClassError(_changed_message(path, lacking))
+
+
+_CHANGING = ("module", "object", "derived")
+"""Kinds whose classes have sources to look at. What one of the last assigns may be an item rather than an attribute."""
 
 
 def _names(document: Document, node: Typed) -> frozenset[str]:
@@ -344,7 +353,8 @@ def _trust_message(path: str, refused: list[Closed], objects: list[Closed]) -> s
         lines.append(f"  ... and {len(refused) - _MAX_LINES} more: torchkeep.inspect({path!r}).needs has all")
     for closed in objects[:_MAX_LINES]:
         name = brief_text(closed.name)
-        lines.append(f"  {name:{width}s}  ({closed.role}) {brief_text(closed.reason)}; without it, an inert Record")
+        inert = "a plain builtin" if closed.role == "derived" else "an inert Record"
+        lines.append(f"  {name:{width}s}  ({closed.role}) {brief_text(closed.reason)}; without it, {inert}")
     lines.append("Routes to this file:")
     given = [closed for closed in refused if closed.way != "none"]
     if len(given) == len(refused):
@@ -389,6 +399,15 @@ def _importable(refused: list[Closed]) -> tuple[str, ...]:
 
 
 def _record_finding(closed: Closed) -> Finding:
+    if closed.role == "derived":
+        return Finding(
+            "plain",
+            "warning",
+            "",
+            f"objects of {closed.name} came back as the plain builtins that they derive from, without attributes of "
+            f"their own ({closed.reason}).",
+            f"To have them back as they were, pass {closed.mend()}.",
+        )
     return Finding(
         "record",
         "warning",

@@ -28,6 +28,7 @@ from ..document import (
     Document,
     Finding,
     Map,
+    Node,
     Opaque,
     Ref,
     Seq,
@@ -39,6 +40,7 @@ from ..document import (
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text
 from . import arrays, averaging, data_table, library, sources, tensor_kinds
 from .audit import Audit, is_direct, owner_of
+from .derived import BUILTINS, builtin_of, filled, shell_of
 from .hooked import Hook, put_on
 from .lazy import make_lazy, make_uninitialized
 from .pack import buffer_of
@@ -171,15 +173,15 @@ class _Builder:
         if position not in self.unseen:
             self.unseen[position] = iter(children(node))
         for child in self.unseen[position]:
-            if isinstance(child, Ref) and not self._is_there(child.index, isinstance(node, Typed)):
+            if isinstance(child, Ref) and not self._is_there(child.index, node):
                 self.unseen[position] = chain((child,), self.unseen[position])
                 return child.index
         del self.unseen[position]
         return None
 
-    def _is_there(self, position: int, typed: bool) -> bool:
-        """Whether a child can be referred to; a dict in a field of an object has to be complete, too."""
-        own = typed and isinstance(self.document.nodes[position], Map)
+    def _is_there(self, position: int, holder: Node) -> bool:
+        """Whether a child can be referred to; a dict in a field, and what a class derives from, have to be complete."""
+        own = isinstance(holder, Typed) and (holder.kind == "derived" or isinstance(self.document.nodes[position], Map))
         return position in self.finished if own else position in self.made
 
     def _value(self, value: Value) -> Any:
@@ -202,6 +204,8 @@ class _Builder:
             return OrderedDict()
         if node.kind in library.SHELLS:
             return library.SHELLS[node.kind](node)
+        if node.kind == "derived":
+            return self._shell_of_derived(node)
         if node.kind == "torch.uninitialized":
             return make_uninitialized(node, self.device, self.dtype)
         if node.kind in ("module", "object", "optimizer"):
@@ -213,6 +217,19 @@ class _Builder:
             except TypeError as error:
                 raise LoadError(f"{node.text('class')} cannot be made: {error}. Nothing was loaded.") from error
         return _MISSING
+
+    def _shell_of_derived(self, node: Typed) -> Any:
+        """The empty object of a container that can change, of its class or else of what that derives from."""
+        base = _type_of(self.document, node.fields["value"])
+        cls = self.audit.of(node)
+        if cls is not None and (now := builtin_of(cls)) is not base:
+            raise ChangedClassError(
+                f"{node.text('class')} derived from {base.__name__} when it was saved, and {class_name(cls)} derives "
+                f"from {now.__name__ if now else 'none'}. Nothing was loaded. Without the class it comes back as a "
+                f"{base.__name__}."
+            )
+        shell = shell_of(cls or base)
+        return _MISSING if shell is None else shell
 
     def _finish(self, position: int) -> None:
         """Fill or make the object of a node whose children are there."""
@@ -304,6 +321,11 @@ class _Builder:
             met.add(child.index)
             waiting.extend(children(self.document.nodes[child.index]))
         self.whole |= met
+
+    def _derived(self, node: Typed, fields: dict[str, Any], shell: Any = None) -> Any:
+        cls = self.audit.of(node)
+        value = fields["value"]
+        return filled(cls or type(value), shell, value, fields.get("attributes", {}) if cls else {})
 
     def _namedtuple(self, node: Typed, fields: dict[str, Any]) -> Any:
         """Made as the tuple that it is, past what its class would do about it; a Record of its fields, otherwise."""
@@ -402,6 +424,9 @@ class _Builder:
         self._set_state(shell, dict(fields["attributes"]))
         if is_a(shell, torch.optim.lr_scheduler.LRScheduler):
             self.schedulers.append(shell)
+
+    def _fill_derived(self, node: Typed, shell: Any, fields: dict[str, Any]) -> None:
+        self._derived(node, fields, shell)
 
     def _fill_module(self, node: Typed, shell: torch.nn.Module, fields: dict[str, Any]) -> None:
         state = ModuleState(
@@ -547,7 +572,17 @@ def _require_complete(cls: type, name: str, state: ModuleState) -> None:
         )
 
 
+def _type_of(document: Document, value: Value) -> type:
+    """The builtin that a value comes back as."""
+    node = document.node(value)
+    if node is None:
+        return type(value)
+    name = "dict" if isinstance(node, Map) else node.kind if isinstance(node, Seq | Typed) else ""
+    return next(builtin for builtin in BUILTINS if builtin.__name__ == name)
+
+
 _MADE_HERE: dict[str, Callable[[_Builder, Typed, dict[str, Any]], Any]] = {
+    "derived": _Builder._derived,
     "namedtuple": _Builder._namedtuple,
     "enum": _Builder._enum,
     "torch.Generator": _Builder._generator,
@@ -558,6 +593,7 @@ _FILL: dict[str, Callable[[_Builder, Typed, Any, dict[str, Any]], None]] = {
     "OrderedDict": _Builder._fill_ordered_dict,
     "torch.uninitialized": _Builder._fill_uninitialized,
     "object": _Builder._fill_object,
+    "derived": _Builder._fill_derived,
     "module": _Builder._fill_module,
     "optimizer": _Builder._fill_optimizer,
 }

@@ -13,6 +13,7 @@ import torch
 
 from ..limits import LIMITS
 from . import averaging, data_table, torch_table
+from .derived import BUILTINS, builtin_of, plain_of
 from .encode import (
     INLINE_NBYTES,
     Codec,
@@ -165,6 +166,33 @@ def _partial(obj: functools.partial[Any], context: Context) -> Parts:
     return typed("partial", {"function": obj.func, "args": args, "keywords": Hidden(obj.keywords)})
 
 
+def _object(obj: Any, context: Context) -> Parts:
+    """An object of a class that nothing else is known of."""
+    cls = type(obj)
+    names = fields_of(cls)
+    if names is not None and len(names) == tuple.__len__(obj) and not state_of(obj) and all(map(_is_public, names)):
+        return _namedtuple(obj, context)
+    if any(base in BUILTINS for base in cls.__mro__):
+        return _derived(obj, context)
+    return _plain_object(obj, context)
+
+
+def _derived(obj: Any, context: Context) -> Parts:
+    """An object of a class of the program that derives from a builtin, such as a dict with attributes."""
+    cls = type(obj)
+    if builtin_of(cls) is None:
+        base = next(base.__name__ for base in cls.__mro__ if base in BUILTINS)
+        reason = f"is of a class derived from {base} that is not written in Python alone"
+        raise context.unsaveable(obj, reason, way_out=f"Keep it as a {base}: {base}(...).")
+    table_name = torch_table.name_of(cls)
+    if table_name is None:
+        _require_program(obj, context)
+    fields = {"class": table_name or context.remember(cls), "value": plain_of(obj)}
+    if state := state_of(obj):
+        fields["attributes"] = Hidden(_without_hiding(obj, state, context))
+    return typed("derived", fields)
+
+
 def _plain_object(obj: Any, context: Context) -> Parts:
     """An object of a class of the program that is a `__dict__` and nothing more, such as a config."""
     cls = type(obj)
@@ -184,12 +212,18 @@ def _plain_object(obj: Any, context: Context) -> Parts:
             raise context.unsaveable(obj, f"has a __getstate__ that gives a {type(state).__name__}, not a dict")
     elif slots_of(cls) and _overrides(cls, "__setstate__") and not is_of_dataclasses(cls.__setstate__):
         raise context.unsaveable(obj, "has slots and a __setstate__, and no __getstate__ that says what that takes")
-    state = dict(state)
+    attributes = Hidden(_without_hiding(obj, state, context))
+    return typed("object", {"class": table_name or context.remember(cls), "attributes": attributes})
+
+
+def _without_hiding(obj: Any, state: dict[str, Any], context: Context) -> dict[str, Any]:
+    """What an object holds, if none of it takes the place of a method."""
+    state, cls = dict(state), type(obj)
     for name, value in state.items():
         if callable(value) and hides(cls, name):
             reason = f"hides the method {name!r} of {class_name(cls)}: the file would hold code, not data"
             state[name] = context.refuse(value, context.unsaveable(value, reason, attribute(name)))
-    return typed("object", {"class": table_name or context.remember(cls), "attributes": Hidden(state)})
+    return state
 
 
 def _require_program(obj: Any, context: Context) -> None:
@@ -201,17 +235,15 @@ def _require_program(obj: Any, context: Context) -> None:
 
 
 def _namedtuple(obj: tuple[Any, ...], context: Context) -> Parts:
+    """Its fields by name. One with attributes, or with fields like ``_1``, is saved as what derives from a tuple."""
     cls = type(obj)
-    names = fields_of(cls)
-    if names is None or len(names) != len(obj):
-        reason = "is of a class derived from tuple that is no namedtuple"
-        raise context.unsaveable(obj, reason, way_out="Keep it as a tuple: tuple(...).")
     _require_program(obj, context)
-    if state_of(obj):
-        raise context.unsaveable(obj, "is a namedtuple with attributes of its own")
-    if unnamed := [name for name in names if name.startswith("_")]:
-        raise context.unsaveable(obj, f"has fields without a name of their own: {', '.join(unnamed)}")
-    return typed("namedtuple", {"class": context.remember(cls), "names": (*names,), "items": (*obj,)})
+    items = tuple(tuple.__iter__(obj))
+    return typed("namedtuple", {"class": context.remember(cls), "names": (*(fields_of(cls) or ()),), "items": items})
+
+
+def _is_public(name: str) -> bool:
+    return not name.startswith("_")
 
 
 def _enum(obj: enum.Enum, context: Context) -> Parts:
@@ -273,4 +305,4 @@ codecs.update(
         functools.partial: _partial,
     }
 )
-codecs_by_base.update({type: _class, tuple: _namedtuple, enum.Enum: _enum, object: _plain_object})
+codecs_by_base.update({type: _class, enum.Enum: _enum, object: _object})

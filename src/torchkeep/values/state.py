@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import FunctionType, MemberDescriptorType
+from collections import defaultdict
+from types import BuiltinFunctionType, FunctionType, MemberDescriptorType
 from typing import Any
 
 
@@ -22,9 +23,21 @@ def slots_of(cls: type) -> dict[str, MemberDescriptorType]:
     found: dict[str, MemberDescriptorType] = {}
     for base in cls.__mro__:
         for name, member in vars(base).items():
-            if type(member) is MemberDescriptorType and base is not object:
+            if type(member) is MemberDescriptorType and base not in _WITH_MEMBERS:
                 found.setdefault(name, member)
     return found
+
+
+_WITH_MEMBERS = frozenset({object, complex, defaultdict})
+"""Builtins whose members look like slots: they belong to what the builtin holds."""
+
+
+def is_of_python(cls: type) -> bool:
+    """Whether a class was written in Python, so that it adds a `__dict__` and slots to its instances and no more."""
+    return bool(cls.__flags__ & _HEAPTYPE) and not isinstance(vars(cls).get("__new__"), BuiltinFunctionType)
+
+
+_HEAPTYPE = 1 << 9
 
 
 def state_of(obj: Any) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from torch.nn.utils.prune import BasePruningMethod
 
 from ..document import HELD_KINDS, Role
 from . import data_table, registry, torch_table
+from .derived import BUILTINS, builtin_of
 from .registry import class_name
-from .state import is_of_dataclasses
+from .state import is_of_dataclasses, is_of_python
 
 How = Literal["table", "named", "imported"]
 
@@ -185,10 +186,6 @@ class Resolver:
                 return Closed(name, role, "is abstract, or derives from a builtin class")
             if role == "object" and not is_plain_class(obj):
                 return Closed(name, role, "is not a class whose objects are a __dict__ and slots and nothing more")
-            if role == "enum" and not issubclass(obj, enum.Enum):
-                return Closed(name, role, f"was given {class_name(obj)}, which is no Enum")
-            if role == "namedtuple" and fields_of(obj) is None:
-                return Closed(name, role, f"was given {class_name(obj)}, which is no namedtuple")
             if role == "custom" and ((known := registry.registration(obj)) is None or known.decode is None):
                 return self._unregistered(name)
             if reason := _why_another_role(obj, role):
@@ -208,6 +205,7 @@ _RUNS_BY_ITSELF = frozenset({"__del__", "__class__", "__dict__"})
 _FORBIDDEN: dict[Role, frozenset[str]] = {
     "module": _RUNS_BY_ITSELF | {"__getattribute__"},
     "object": _RUNS_BY_ITSELF | {"__setstate__", "__new__"},
+    "derived": _RUNS_BY_ITSELF | {"__getattribute__", "__hash__", "__eq__", "__ne__"},
     "enum": _RUNS_BY_ITSELF | {"__getattribute__", "__hash__", "__eq__"},
     "namedtuple": _RUNS_BY_ITSELF | {"__getattribute__", "__hash__", "__eq__"},
 }
@@ -219,9 +217,15 @@ the program does.
 
 
 def _why_another_role(cls: type, role: Role) -> str | None:
-    """Why a class cannot be what a function, or a tensor of a subclass, was saved for; None where it can."""
+    """Why a class cannot be what a role asks for; None where it can."""
     if role == "function":
         return "is a class where a function was saved"
+    if role == "derived" and builtin_of(cls) is None:
+        return f"was given {class_name(cls)}, which derives from no builtin that a file holds"
+    if role == "enum" and not issubclass(cls, enum.Enum):
+        return f"was given {class_name(cls)}, which is no Enum"
+    if role == "namedtuple" and fields_of(cls) is None:
+        return f"was given {class_name(cls)}, which is no namedtuple"
     if role not in ("tensor_subclass", "wrapper_tensor"):
         return None
     if not issubclass(cls, torch.Tensor):
@@ -265,7 +269,9 @@ def _why_it_runs(cls: type, forbidden: frozenset[str]) -> str | None:
 def _members(cls: type) -> set[str]:
     """Names that a class or a base of it defines; what Python, torch and `dataclass` wrote is left out."""
     bases = (
-        base for base in cls.__mro__ if base is not torch.nn.Module and base.__module__ not in ("builtins", "enum")
+        base
+        for base in cls.__mro__
+        if base is not torch.nn.Module and base not in BUILTINS and base.__module__ not in ("builtins", "enum")
     )
     written = (
         (name, value) for base in bases for name, value in vars(base).items() if type(value) is not GetSetDescriptorType
@@ -298,11 +304,4 @@ def fields_of(cls: type) -> tuple[str, ...] | None:
 
 def is_makeable(cls: type) -> bool:
     """Whether a class derives from classes written in Python alone, so that its instances can be made empty."""
-    return all(
-        base is object
-        or (base.__flags__ & _HEAPTYPE and not isinstance(vars(base).get("__new__"), BuiltinFunctionType))
-        for base in cls.__mro__
-    )
-
-
-_HEAPTYPE = 1 << 9
+    return all(base is object or is_of_python(base) for base in cls.__mro__)
