@@ -7,7 +7,6 @@ import functools
 import os
 import subprocess
 import sys
-import time
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -233,17 +232,10 @@ MANY: dict[str, Callable[[], Any]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MANY)
 def test_a_million_scalars(name: str, tmp_path: Path) -> None:
-    """In a small multiple of the time of pickle, which is C: 40 times, where 3 to 15 are usual on a quiet machine."""
     obj = MANY[name]()
-    started = time.perf_counter()
-    torch.save(obj, tmp_path / "x.pt")
-    torch.load(tmp_path / "x.pt", weights_only=False)
-    theirs = time.perf_counter() - started
     path = tmp_path / "x.safetensors"
-    started = time.perf_counter()
     torchkeep.save(obj, path, durable=False)
     loaded = torchkeep.load(path)
-    assert time.perf_counter() - started < 40 * theirs
     assert loaded == obj
     assert path.stat().st_size < 25_000_000
     torchkeep.inspect(path).text()
@@ -282,13 +274,36 @@ def test_a_million_numbers_as_the_message_says(tmp_path: Path) -> None:
 
 def test_many_tensors_that_ask_for_one_name(tmp_path: Path) -> None:
     """Keys that have no spelling all give the same name; numbering them is linear work."""
-    obj = {(i,): torch.tensor(i) for i in range(20_000)}
-    started = time.perf_counter()
-    torchkeep.save(obj, tmp_path / "x.safetensors", durable=False)
-    assert time.perf_counter() - started < 20  # it took a minute when each number was tried again
-    loaded = torchkeep.load(tmp_path / "x.safetensors")
-    assert list(loaded) == list(obj)
-    assert all(loaded[key].item() == key[0] for key in loaded)
+    path = tmp_path / "x.safetensors"
+
+    def save_and_load(count: int) -> None:
+        obj = {(i,): torch.tensor(i) for i in range(count)}
+        torchkeep.save(obj, path, durable=False)
+        loaded = torchkeep.load(path)
+        assert list(loaded) == list(obj)
+        assert all(loaded[key].item() == key[0] for key in loaded)
+
+    save_and_load(10)  # what is made once
+    few, many = (_lines_of(functools.partial(save_and_load, count)) for count in (200, 1600))
+    assert many < 9 * few
+
+
+def _lines_of(run: Callable[[], object]) -> int:
+    """How many lines of torchkeep a call goes through: work that no busy machine makes longer."""
+    package, lines = str(Path(torchkeep.__file__).parent), 0
+
+    def trace(frame: Any, event: str, arg: object) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return trace if frame.f_code.co_filename.startswith(package) else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        run()
+    finally:
+        sys.settrace(before)
+    return lines
 
 
 # --- long texts, large integers ---------------------------------------------------------------------

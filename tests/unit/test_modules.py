@@ -915,3 +915,46 @@ def test_key_reads_the_bytes_of_its_part_only(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "preadv", counted)
     assert isinstance(torchkeep.load(path, key="model"), nn.Linear)
     assert 0 < sum(moved) < 20_000
+
+
+class Solved:
+    """What a class keeps under the name of the property that made it: no function."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+
+class Called(Solved):
+    def __call__(self) -> int:
+        return self.steps
+
+
+class Cached:
+    """A property that keeps what it made in the place of itself, as `functools.cached_property` does."""
+
+    def __get__(self, obj: Any, owner: type) -> Any:
+        obj.__dict__["solution"] = Solved(3)
+        return obj.__dict__["solution"]
+
+
+class Solver(nn.Module):
+    solution = Cached()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+
+def test_an_object_in_the_place_of_the_property_that_made_it(tmp_path: Path) -> None:
+    path, model = tmp_path / "x.safetensors", Solver()
+    assert model.solution.steps == 3
+    torchkeep.save(model, path)
+    loaded = torchkeep.load(path)
+    assert type(loaded.__dict__["solution"]) is Solved
+    assert loaded.solution.steps == 3
+    name = f"{__name__}:Solved"
+    with pytest.raises(torchkeep.LoadError, match=r"the attribute 'solution' of .*Solver would hide what its class"):
+        torchkeep.load(path, classes={name: Called})
+    with pytest.warns(torchkeep.TorchkeepWarning, match="inert Record"):
+        loaded = torchkeep.load(path, classes={name: Solver})  # which opens to nothing that can be called
+    assert loaded.__dict__["solution"].steps == 3
