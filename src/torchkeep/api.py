@@ -110,6 +110,7 @@ def load(
     route: Literal["auto", "structure", "skeleton"] = "auto",
     allow: Iterable[str] = (),
     mmap: bool = False,
+    verify: Literal["first"] | None = None,
 ) -> Any:
     """Load what was saved: a model as an `nn.Module`, on the CPU, in eval mode; anything else as it was.
 
@@ -142,6 +143,8 @@ def load(
             cannot map; the report tells how many bytes are mapped. The file must stay as it is for as long as its
             tensors live. Replacing it, as `save` does, is safe (Windows refuses it), but a program that shortens it
             ends this process with SIGBUS at the next touch, and one that writes into it changes the tensors.
+        verify: ``"first"`` reads all bytes of the part once and checks them before anything is made, also those that
+            are mapped. Without it, what is read is checked as it is read.
 
     Returns:
         The object. `torchkeep.report_of(obj)` tells how it came back.
@@ -155,7 +158,7 @@ def load(
         LoadError: any other reason. Nothing is returned.
         PathError: the file system or the storage refused.
         TypeError: `device` or `dtype` is none, or `device` and `map_location` differ.
-        ValueError: `mode`, `route` or `allow` has a word that it does not take.
+        ValueError: `mode`, `route`, `allow` or `verify` has a word that it does not take.
     """
     from . import values
 
@@ -167,6 +170,7 @@ def load(
         raise ValueError(f"mode is 'eval', 'train', 'saved' or None, not {mode!r}")
     if route not in ("auto", "structure", "skeleton"):
         raise ValueError(f"route is 'auto', 'structure' or 'skeleton', not {route!r}")
+    _require_verify(verify)
     resolver = values.Resolver(classes, trust, imported=route != "skeleton")
     name = os.fsdecode(path)
     with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
@@ -176,6 +180,8 @@ def load(
         positions, rows = meaning.reachable(start)
         audit = values.audit(meaning, positions, resolver, path=name, skeleton=route == "skeleton", allow=allowed)
         reader = _Reader(source, contents)
+        if verify == "first":
+            reader.check(sorted({meaning.tensors.stored[row] for row in rows}))
         state = values.optimizer_rows(meaning, positions)
         host = values.host_rows(meaning, positions)
         inner = values.inner_rows(meaning, positions)
@@ -260,8 +266,7 @@ def load_into(
     allowed = _allowed(allow, {"missing", "unexpected", "mismatched"})
     if not strict:
         allowed |= {"missing", "unexpected"}
-    if verify not in (None, "first"):
-        raise ValueError(f"verify is 'first' or None, not {verify!r}")
+    _require_verify(verify)
     name = os.fsdecode(path)
     with _telling(name, "The target was not changed."), storage.open_source(path) as source:
         contents = containers.read(source)
@@ -519,6 +524,11 @@ def _allowed(allow: Iterable[str], known: set[str]) -> frozenset[str]:
     if unknown := allowed - known:
         raise ValueError(f"allow takes {sorted(known)}, not {sorted(unknown)}")
     return allowed
+
+
+def _require_verify(verify: str | None) -> None:
+    if verify not in (None, "first"):
+        raise ValueError(f"verify is 'first' or None, not {verify!r}")
 
 
 def _warn(findings: Iterable[document.Finding]) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import types
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -355,12 +356,24 @@ def numpy_saved(save: Callable[..., None], **arrays: Any) -> bytes:
     return buffer.getvalue()
 
 
+def scripted() -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.trace(nn.Linear(3, 3), torch.ones(1, 3)), buffer)
+    return buffer.getvalue()
+
+
 OTHERS: dict[str, tuple[bytes, str]] = {
     "torch.save": (torch_saved(), "a torch.save file (zip"),
     "torch.save before 1.6": (torch_saved(_use_new_zipfile_serialization=False), "a torch.save file (before"),
     **{f"pickle {p}": (pickle.dumps({"a": [1] * 50}, protocol=p), "a Python pickle") for p in range(2, 6)},
+    "pickle 0": (pickle.dumps({"a": [1] * 50}, protocol=0), "a Python pickle (protocol 0)"),
+    "TorchScript": (scripted(), "a TorchScript archive"),
+    "ONNX": (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0" + bytes(100), "an ONNX model"),
+    "text": (b"hello, world\n" * 10, "a text"),
     "npy": (numpy_saved(np.save), "a numpy .npy file"),
-    "npz": (numpy_saved(np.savez), "a zip archive"),
+    "npz": (numpy_saved(np.savez), "a numpy .npz archive"),
     "zip": (archive("a.txt"), "a zip archive"),
     "empty zip": (archive(), "an empty zip archive"),
     "tar": (tar(), "a tar archive"),
@@ -396,6 +409,12 @@ def test_a_file_of_another_format_is_named(tmp_path: Path, verb: str, name: str)
     assert "Nothing was loaded" in message
 
 
+def test_an_exported_program_is_named(tmp_path: Path) -> None:
+    torch.export.save(torch.export.export(nn.Linear(3, 3), (torch.ones(1, 3),)), tmp_path / "x.pt2")
+    with pytest.raises(OtherFormatError, match=r"a \.pt2 archive"):
+        torchkeep.inspect(tmp_path / "x.pt2")
+
+
 def test_a_torch_file_with_a_long_name_is_named(tmp_path: Path) -> None:
     """torch.save names the records after the file."""
     path = tmp_path / ("experiment-" * 12 + ".pt")
@@ -406,13 +425,11 @@ def test_a_torch_file_with_a_long_name_is_named(tmp_path: Path) -> None:
 
 NOTHING: dict[str, bytes] = {
     "one byte": b"x",
-    "text": b"hello, world" * 10,
     "8 zeros": bytes(8),
     "zeros": bytes(100),
     "ones": b"\xff" * 100,
     "long header": (1 << 62).to_bytes(8, "little") + b"{}",
     "not JSON": (4).to_bytes(8, "little") + b"{{}}",
-    "pickle 0": pickle.dumps({"a": [1] * 50}, protocol=0),
 }
 
 

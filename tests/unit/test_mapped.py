@@ -247,6 +247,12 @@ def test_the_header_and_what_is_read_are_checked_and_what_is_mapped_is_not(tmp_p
     with pytest.raises(torchkeep.DigestError, match="'plain' is damaged"):
         torchkeep.load(path)
     assert not torch.equal(torchkeep.load(path, mmap=True)["plain"], value["plain"])
+    assert torchkeep.load(path, mmap=True, verify="first", key="last").shape == (2, 3, 4, 5)
+    for options in ({}, {"mmap": True}, {"device": "meta"}):
+        with pytest.raises(torchkeep.DigestError, match="'plain' is damaged"):
+            torchkeep.load(path, verify="first", **options)
+    with pytest.raises(ValueError, match="verify is 'first' or None"):
+        torchkeep.load(path, verify="all")
     path.write_bytes(whole)
     damage(path, "last")
     with pytest.raises(torchkeep.DigestError, match="'last' is damaged"):

@@ -16,7 +16,6 @@ _TORCH_LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """The magic number that torch.save wrote before 1.6, as a pickle."""
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"PK\x03\x04", "a zip archive"),
     (0, b"PK\x05\x06", "an empty zip archive"),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5?)"),
     (0, b"\x93NUMPY", "a numpy .npy file"),
@@ -65,7 +64,7 @@ def _read(source: Source, limits: Limits) -> Contents:
     for container in registry.registered():
         if contract.takes(container, head):
             return contract.read_by(container, source, limits)
-    if other := name_other(head):
+    if other := _name_other(source, head):
         raise OtherFormatError(
             f"{source.path} is {other}. This torchkeep reads safetensors files, its own and others', and what "
             "torchkeep.register_container adds. Nothing was loaded, and nothing of the file was run."
@@ -73,10 +72,10 @@ def _read(source: Source, limits: Limits) -> Contents:
     return _PLAIN.read(source, limits)  # says what keeps it from being one
 
 
-def name_other(head: bytes) -> str | None:
-    """The format that the first 512 bytes belong to, if it is a known one."""
-    if head.startswith(b"PK\x03\x04") and b"data.pkl" in head:
-        return "a torch.save file (zip, torch 1.6 or later)"
+def _name_other(source: Source, head: bytes) -> str | None:
+    """The format that a file belongs to, if it is a known one."""
+    if head.startswith(b"PK\x03\x04"):
+        return _name_zip(source)
     if head.startswith(b"\x80") and _TORCH_LEGACY in head[:32]:
         return "a torch.save file (before torch 1.6)"
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
@@ -84,4 +83,40 @@ def name_other(head: bytes) -> str | None:
     for at, magic, name in _MAGIC:
         if head[at : at + len(magic)] == magic:
             return name
-    return None
+    if head[:1] == b"\x08" and head[2:3] == b"\x12" and (b"pytorch" in head or b"onnx" in head):
+        return "an ONNX model"
+    return _name_text(source, head)
+
+
+def _name_zip(source: Source) -> str:
+    """What a zip archive is, by the names that its directory, at the end, lists."""
+    nbytes = min(source.nbytes, _TAIL_NBYTES)
+    names = source.read(Span(source.nbytes - nbytes, nbytes))
+    for mark, name in _IN_ZIPS:
+        if mark in names:
+            return name
+    return "a zip archive"
+
+
+_TAIL_NBYTES = 1 << 16
+
+_IN_ZIPS: tuple[tuple[bytes, str], ...] = (
+    (b"/constants.pkl", "a TorchScript archive (torch.jit.save)"),
+    (b"archive_format", "a .pt2 archive (torch.export.save)"),
+    (b"data.pkl", "a torch.save file (zip, torch 1.6 or later)"),
+    (b".npy", "a numpy .npz archive"),
+)
+"""Members that tell what an archive is, the most telling first."""
+
+
+def _name_text(source: Source, head: bytes) -> str | None:
+    """A text, or a pickle of the protocol that is one."""
+    end = source.read(Span(source.nbytes - 1, 1))
+    if head[:1] in b"(c" and b"\n" in head and end == b".":
+        return "a Python pickle (protocol 0)"
+    control = any(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    return None if control or len(head) < _TEXT_NBYTES or not head.isascii() else "a text"
+
+
+_TEXT_NBYTES = 16
+"""Fewer characters could be anything."""

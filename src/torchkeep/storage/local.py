@@ -263,6 +263,8 @@ def _destination(path: str, *, overwrite: bool) -> tuple[str, os.stat_result | N
         raise not_a_file(path, "a directory", unchanged=_UNCHANGED)
     target = os.path.realpath(path)
     with typed(path, doing=f"cannot save {path!r}", unchanged=_UNCHANGED):
+        if not path:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         try:
             state = os.lstat(target)
         except FileNotFoundError:
