@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _UNCHANGED = "nothing was saved, and what was there is as it was"
 _BATCH_NBYTES = 16 << 20
+_PIECE_NBYTES = 4 << 20
 
 
 class Staged:
@@ -56,8 +57,10 @@ class Staged:
 
         The iterable is consumed as the writing goes, in batches of some 16 MiB or 1,000 buffers, so what it
         makes on the way need not fit in memory at once. A batch is written together: memory of one buffer
-        must not be used again for the next. `progress` hears, after each batch and each 16 MiB of a long
+        must not be used again for the next. `progress` hears, after each batch and each piece of a long
         buffer, how many bytes this call has written.
+
+        Each byte is read once: what is digested is what is written, also where another thread trains meanwhile.
         """
         written = 0
 
@@ -70,8 +73,9 @@ class Staged:
         digests: list[int] = []
         for batch in _batches(buffers):
             if len(batch) > 1:
-                digests.extend(map(xxh3_64_intdigest, batch))
-                put(batch)
+                copy = memoryview(b"".join(batch))
+                digests.extend(map(xxh3_64_intdigest, _cut(copy, batch)))
+                put([copy])
             else:
                 digests.append(_digest_passing(batch[0], put))
         return digests
@@ -143,12 +147,22 @@ def stage(
 
 
 def _digest_passing(view: memoryview, put: Callable[[Sequence[memoryview]], None]) -> int:
-    """Hand a buffer to `put` piece by piece, digesting each while it is in a cache."""
-    hasher = xxh3_64()
-    for piece in pieces(view, _BATCH_NBYTES):
-        hasher.update(piece)
-        put([piece])
+    """Hand a copy of a buffer to `put` piece by piece, small enough to be digested and written from a cache."""
+    hasher, room = xxh3_64(), memoryview(bytearray(min(view.nbytes, _PIECE_NBYTES)))
+    for piece in pieces(view, _PIECE_NBYTES):
+        copy = room[: piece.nbytes]
+        copy[:] = piece
+        hasher.update(copy)
+        put([copy])
     return hasher.intdigest()
+
+
+def _cut(whole: memoryview, like: Sequence[memoryview]) -> Iterator[memoryview]:
+    """The parts of a buffer that has several in a row."""
+    begin = 0
+    for view in like:
+        yield whole[begin : begin + view.nbytes]
+        begin += view.nbytes
 
 
 def _batches(buffers: Iterable[ReadableBuffer]) -> Iterator[list[memoryview]]:
