@@ -93,7 +93,7 @@ def save(
         staged.patch(layout.header([digests[i] for i in range(len(digests))]), 0)
         staged.commit()
     findings = tuple(encoded.document.findings)
-    _warn(finding for finding in values.merged(list(findings)) if finding.severity != "note")
+    _warn(finding for finding in document.merged(list(findings)) if finding.severity != "note")
     return SaveReport(name, layout.nbytes, findings)
 
 
@@ -210,7 +210,7 @@ def load(
         device=str(place),
         cast=tuple(memory.cast),
         mapped_nbytes=memory.mapped_nbytes if mmap else None,
-        findings=tuple(values.merged([*audit.findings, *values.cast_findings(memory.cast)])),
+        findings=tuple(document.merged([*audit.findings, *values.cast_findings(memory.cast)])),
     )
     values.remember_report(built.obj, report)
     _warn(finding for finding in report.findings if finding.severity != "note")
@@ -285,7 +285,7 @@ def load_into(
         if verify == "first":
             reader.check(values.stored_of(meaning, binding))
         noticed = values.fill(meaning, binding, reader, path=name, replace=assign, allowed=allowed)
-    report = _load_report(binding, name, values.merged(noticed))
+    report = _load_report(binding, name, document.merged(noticed))
     _warn(finding for finding in report.findings if finding.severity != "note")
     return report
 

@@ -958,3 +958,47 @@ def test_an_object_in_the_place_of_the_property_that_made_it(tmp_path: Path) -> 
     with pytest.warns(torchkeep.TorchkeepWarning, match="inert Record"):
         loaded = torchkeep.load(path, classes={name: Solver})  # which opens to nothing that can be called
     assert loaded.__dict__["solution"].steps == 3
+
+
+@pytest.mark.parametrize("gap", [0, 8], ids=["dense", "with gaps"])
+def test_a_transposed_weight_keeps_its_order_in_memory(gap: int, tmp_path: Path) -> None:
+    model = nn.Linear(65, 33, bias=False)
+    model.weight = nn.Parameter(torch.randn(65, 33 + gap)[:, :33].t())
+    report = torchkeep.save(model, tmp_path / "x.safetensors")
+    loaded, x = torchkeep.load(tmp_path / "x.safetensors"), torch.randn(3, 65)
+    assert loaded.weight.stride() == (1, 33)
+    assert torch.equal(loaded(x), model(x)) or gap
+    assert [(f.code, f.severity, f.path) for f in report.findings] == [("packed", "note", "model.weight")] * bool(gap)
+
+
+def test_gaps_and_what_is_left_of_an_allocation_are_told(tmp_path: Path) -> None:
+    report = torchkeep.save(torch.zeros(400, 400)[:, 0], tmp_path / "x.safetensors")
+    assert [f.code for f in report.findings] == ["packed", "trimmed"]
+    assert "uses 1600 bytes of an allocation of 640000" in report.findings[1].message
+    many = [torch.zeros(2, 2)[:, 0] for _ in range(100)]
+    assert len(torchkeep.save(many, tmp_path / "x.safetensors").findings) == 21
+
+
+def test_hooks_of_tensors_and_optimizers_are_told_at_load(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    model.weight.register_hook(lambda gradient: gradient * 0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.register_step_post_hook(lambda *args: None)
+    with pytest.warns(torchkeep.TorchkeepWarning, match="hooks of a"):
+        torchkeep.save({"model": model, "optimizer": optimizer}, tmp_path / "x.safetensors")
+    with pytest.warns(torchkeep.TorchkeepWarning) as caught:
+        loaded = torchkeep.load(tmp_path / "x.safetensors")
+    assert [str(warning.message) for warning in caught] == [
+        "obj['model'].weight: gradient hooks of a tensor are not saved.",
+        "obj['optimizer']: optimizer_step_post_hooks of an optimizer cannot be saved.",
+    ]
+    assert [f.code for f in torchkeep.report_of(loaded["model"]).findings] == ["lost-hooks", "lost-hooks"]
+
+
+def test_a_skeleton_has_no_hooks_and_asks_for_no_leave(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    model.register_forward_hook(lambda *args: None)
+    with pytest.warns(torchkeep.TorchkeepWarning, match="hooks are code"):
+        torchkeep.save(model, tmp_path / "x.safetensors")
+    with pytest.warns(torchkeep.TorchkeepWarning, match="came back without its forward hook"):
+        torchkeep.load(tmp_path / "x.safetensors", route="skeleton")

@@ -28,7 +28,9 @@ from .dtypes import numpy_itemsize as numpy_itemsize
 from .find import find as find
 from .findings import Finding as Finding
 from .findings import Severity as Severity
+from .findings import merged as merged
 from .geometry import extent as extent
+from .geometry import is_contiguous as is_contiguous
 from .geometry import is_dense as is_dense
 from .geometry import row_major as row_major
 from .kinds import CARRYING_KINDS as CARRYING_KINDS

@@ -7,7 +7,6 @@ lies: it is handed a Document, and gives or takes buffers for the tensors' bytes
 from . import codecs as codecs
 from . import modules as modules
 from .audit import audit as audit
-from .audit import merged as merged
 from .bind import Match as Match
 from .bind_optimizer import OptimizerMatch as OptimizerMatch
 from .binding import Binding as Binding

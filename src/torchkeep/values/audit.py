@@ -26,12 +26,12 @@ from ..document import (
     Finding,
     Opaque,
     Ref,
-    Severity,
     TensorRef,
     Typed,
     Value,
     children,
     hooks_of,
+    merged,
 )
 from ..errors import ChangedClassError, LoadError, TrustError, brief_text
 from . import sources, torch_table
@@ -91,8 +91,8 @@ def audit(
         LoadError: hooks that the file could not hold, attributes that would hide a method, what was left out
             at save.
     """
-    allowed = frozenset(allow)
-    result = Audit()
+    allowed = frozenset(allow) | ({"hooks"} if skeleton else set())
+    result = Audit(findings=[finding for finding in document.findings if finding.code == "lost-hooks"])
     nodes = [(i, document.nodes[i]) for i in positions]
     typed = [(i, node) for i, node in nodes if isinstance(node, Typed) and node.kind in ROLES]
     holders = _holders(document, positions)
@@ -116,6 +116,7 @@ def audit(
         _close_what_runs(document, positions, result, closed)
     refused = [found for found in closed.values() if found.role not in HELD_KINDS]
     result.stood_in = bool(refused)
+    result.findings += [_standin_finding(found) for found in refused if found.role != "module"]
     if refused and not skeleton:
         objects = [found for found in closed.values() if found.role in HELD_KINDS]
         raise TrustError(_trust_message(path, refused, objects), names=tuple(sorted({found.name for found in refused})))
@@ -422,24 +423,9 @@ def _record_finding(closed: Closed) -> Finding:
     )
 
 
-def merged(findings: list[Finding]) -> list[Finding]:
-    """Findings without those that say the same; of each code only so many, and how many more there are."""
-    kept: list[Finding] = []
-    counts: Counter[tuple[str, Severity]] = Counter()
-    for finding in dict.fromkeys(findings):
-        counts[finding.code, finding.severity] += 1
-        if counts[finding.code, finding.severity] <= _MAX_FINDINGS:
-            kept.append(finding)
-    kept += [
-        Finding(code, severity, "", f"and {count - _MAX_FINDINGS} more like these.")
-        for (code, severity), count in counts.items()
-        if count > _MAX_FINDINGS
-    ]
-    return kept
-
-
-_MAX_FINDINGS = 20
-"""Findings of one code that a load tells one by one."""
+def _standin_finding(closed: Closed) -> Finding:
+    message = f"{closed.name} ({closed.role}) is stood in for by an inert Record ({closed.reason})."
+    return Finding("record", "note", "", message)
 
 
 def _changed_finding(name: str, cls: type, package: str | None, known: Registration | None) -> Finding:

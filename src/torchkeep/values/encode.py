@@ -28,6 +28,7 @@ from ..document import (
     Typed,
     Value,
     is_json_text,
+    merged,
 )
 from ..errors import SaveError, UnsaveableError, brief, brief_text, printable
 from ..limits import LIMITS
@@ -242,7 +243,7 @@ class _Walk:
                 "unwrapped", "note", f"saved without its {' and '.join(wrappers)}.", "Wrap it again after loading."
             )
             if any(namespace_of(obj)[hooks] for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")):
-                self.note("hooks", "warning", f"hooks of the {wrappers[0]} cannot be saved.")
+                self.note("lost-hooks", "warning", f"hooks of the {wrappers[0]} cannot be saved.")
         return inner
 
     def _parts_of(self, obj: Any, parent: int, step: Step | Item) -> Parts:
@@ -286,7 +287,7 @@ class _Walk:
             tensors=table,
             classes=self.classes,
             environment=environment(),
-            findings=self.findings + packed.findings,
+            findings=self.findings + merged(packed.findings),
         )
         self._parts.clear()
         return Encoded(document, packed, lambda position: self._text(*self._parents[position]))
@@ -319,7 +320,7 @@ class _Walk:
     def look_at_hooks(self, tensor: torch.Tensor) -> None:
         """Record what a tensor loses."""
         if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
-            self.note("hooks", "warning", "gradient hooks of a tensor are not saved.")
+            self.note("lost-hooks", "warning", "gradient hooks of a tensor are not saved.")
 
     def unsaveable(self, obj: Any, reason: str, step: Step = FIELD, *, way_out: str = "") -> UnsaveableError:
         """The error that says where `obj` is, what it is, and what can be done."""

@@ -168,7 +168,7 @@ def _optimizer(optimizer: torch.optim.Optimizer, context: Context) -> Parts:
     for key, value in vars(optimizer).items():
         if key.endswith("_hooks"):
             if value:
-                context.note("hooks", "warning", f"{key.strip('_')} of an optimizer cannot be saved.")
+                context.note("lost-hooks", "warning", f"{key.strip('_')} of an optimizer cannot be saved.")
         elif key not in _OPTIMIZER_INTERNALS:
             attributes[key] = value
     fields: dict[str, Any] = {

@@ -19,9 +19,11 @@ from ..document import (
     REQUIRES_GRAD,
     SAFETENSORS_NAME,
     Finding,
+    Shape,
     TensorTable,
     View,
     extent,
+    is_contiguous,
     is_dense,
     row_major,
 )
@@ -121,7 +123,7 @@ def pack(found: list[Found], path_of: Callable[[int], str]) -> Packed:
     for cluster in sorted(clusters, key=lambda pieces: pieces[0].row):
         _store(cluster, found, packed, taken)
     for pieces in by_storage.values():
-        _note_waste(pieces, path_of, packed)
+        _note_unused(pieces, path_of, packed)
     return packed
 
 
@@ -164,8 +166,8 @@ def _store(cluster: list[_Piece], found: list[Found], packed: Packed, taken: dic
         _store_raw(cluster, found, packed, taken)
         return
     stored = _add(packed, base.memory, _name_for(base, found, packed.table, taken), taken)
-    if not base.memory.is_contiguous() and _is_dense(base.memory):
-        packed.table.strides[stored] = base.memory.stride()
+    if not base.memory.is_contiguous() and (strides := _closed_up(base.memory)) is not None:
+        packed.table.strides[stored] = strides
     shape = packed.table.shapes[stored]
     strides = packed.table.strides.get(stored) or row_major(shape)
     whole = View(packed.table.dtypes[stored], shape, strides, 0)
@@ -236,6 +238,18 @@ def _is_dense(memory: torch.Tensor) -> bool:
     return memory.is_contiguous() or is_dense(tuple(memory.shape), memory.stride())
 
 
+def _closed_up(memory: torch.Tensor) -> Shape | None:
+    """The strides of a tensor without the gaps between its elements; None where they are then row-major."""
+    shape, strides = tuple(memory.shape), memory.stride()
+    if not is_dense(shape, strides):
+        dense, step = list(strides), 1
+        for axis in sorted(range(len(shape)), key=lambda axis: (strides[axis], shape[axis])):
+            dense[axis] = step
+            step *= max(1, shape[axis])
+        strides = tuple(dense)
+    return None if is_contiguous(shape, strides) else strides
+
+
 def _is_disjoint(memory: torch.Tensor) -> bool:
     """Whether no two elements share memory, as far as sorted strides show it."""
     reach = 0
@@ -290,13 +304,18 @@ def _unique(name: str, taken: dict[str, int]) -> str:
     return candidate
 
 
-def _note_waste(pieces: list[_Piece], path_of: Callable[[int], str], packed: Packed) -> None:
-    """Say so where an allocation is far larger than what the object uses of it."""
+def _note_unused(pieces: list[_Piece], path_of: Callable[[int], str], packed: Packed) -> None:
+    """Say so where an allocation is far larger than what the object uses of it, or has gaps that are closed."""
     first = pieces[0]
     if first.end == first.begin:
         return
     have = first.memory.untyped_storage().nbytes()
-    used = sum(piece.end - piece.begin for piece in pieces)
+    stored = {packed.table.stored[piece.row] for piece in pieces}
+    used = sum(packed.memory[index].nbytes for index in stored)
+    for piece in pieces:
+        if packed.memory[packed.table.stored[piece.row]] is piece.memory and not _is_dense(piece.memory):
+            message = f"has gaps between its elements (strides {piece.memory.stride()}); they were not written."
+            packed.findings.append(Finding("packed", "note", path_of(piece.row), message))
     if have - used > max(_WASTE_NBYTES, used):
         packed.findings.append(
             Finding(
