@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -242,3 +243,27 @@ def test_a_big_endian_machine_is_refused_and_may_look(tmp_path: Path, monkeypatc
     assert torchkeep.inspect(path).tensors[0].shape == (2, 2)
     assert path.read_bytes() == before
     assert torch.equal(target.weight, weight)
+
+
+def test_what_shares_memory_with_what_stays_on_the_cpu(tmp_path: Path) -> None:
+    sparse, array = torch.eye(3).to_sparse_coo().coalesce(), np.ones(4, dtype=np.float32)
+    value = {"sparse": sparse, "values": sparse.values(), "array": array, "tensor": torch.from_numpy(array)}
+    torchkeep.save(value, tmp_path / "x.safetensors")
+    loaded = torchkeep.load(tmp_path / "x.safetensors", device="meta")
+    assert {name: getattr(item, "device", None) for name, item in loaded.items() if name != "array"} == {
+        "sparse": torch.device("meta"),
+        "values": torch.device("meta"),
+        "tensor": torch.device("meta"),
+    }
+    assert loaded["array"].tolist() == [1] * 4
+    assert loaded["values"].shape == (3,)
+
+
+def test_pairs_of_numbers_are_not_cast(tmp_path: Path) -> None:
+    value = {"packed": torch.arange(4, dtype=torch.uint8).view(torch.float4_e2m1fn_x2), "scale": torch.ones(2)}
+    torchkeep.save(value, tmp_path / "x.safetensors")
+    with pytest.warns(torchkeep.TorchkeepWarning, match="float32"):
+        loaded = torchkeep.load(tmp_path / "x.safetensors", dtype=torch.bfloat16)
+    assert loaded["packed"].dtype == torch.float4_e2m1fn_x2
+    assert loaded["packed"].view(torch.uint8).tolist() == [0, 1, 2, 3]
+    assert loaded["scale"].dtype == torch.bfloat16

@@ -11,6 +11,9 @@ BY_NAME: dict[str, torch.dtype] = {
 }
 """Every dtype of the table that this torch has."""
 
+UNCASTABLE = frozenset({"float4_e2m1fn_x2"})
+"""Floating-point dtypes that torch casts to no other: pairs of numbers in one item."""
+
 _NAMES = {dtype: name for name, dtype in BY_NAME.items()}
 _CARRIERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 

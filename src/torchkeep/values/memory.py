@@ -10,7 +10,7 @@ import torch
 
 from ..document import CONJ, NEG, PARAMETER, REQUIRES_GRAD, TensorTable, View
 from ..errors import LoadError
-from .dtypes import BY_NAME, carrier
+from .dtypes import BY_NAME, UNCASTABLE, carrier
 from .pack import buffer_of, over
 from .place import move
 
@@ -91,7 +91,8 @@ def tensors(
         rows: rows of the tensor table.
         device: where they go.
         dtype: what floating-point tensors become; None leaves them as they were saved.
-        on_cpu: rows that stay on the CPU whatever `device` says (step counters of optimizers).
+        on_cpu: rows that stay on the CPU whatever `device` says (step counters of optimizers). What shares memory
+            with one of them and goes elsewhere shares it no more.
         uncast: rows that keep their dtype whatever `dtype` says.
 
     Raises:
@@ -107,13 +108,15 @@ def tensors(
         base = _arranged(memory.stored[index], table.strides.get(index))
         if dtype is not None and base.dtype != dtype and not uncast.issuperset(views):
             base = _cast(base, dtype, memory, views)
+        moved = base
         if device.type != "cpu" and not on_cpu.issuperset(views):
-            base = move(base, device, name=table.names[index])
+            moved = move(base, device, name=table.names[index])
         for position, row in enumerate(views):
+            home = base if row in on_cpu else moved
             view = table.views.get(row)
             same_dtype = view is not None and view.dtype == table.dtypes[index]  # as it may have been cast
             whole = position == 0 and len(views) == 1
-            tensor = _view(base, view, base.dtype if same_dtype else None) if view else base if whole else base.detach()
+            tensor = _view(home, view, home.dtype if same_dtype else None) if view else home if whole else home.detach()
             made[row] = _flagged(tensor, table.flags[row], table.lazy.get(row, 0))
     return {row: made[row] for row in rows}
 
@@ -131,7 +134,7 @@ def _cast(base: torch.Tensor, dtype: torch.dtype, memory: Memory, views: list[in
     table = memory.table
     dtypes = {table.dtype(row) for row in views}
     saved = str(base.dtype).removeprefix("torch.")
-    if not any(BY_NAME[name].is_floating_point for name in dtypes):
+    if saved in UNCASTABLE or not any(BY_NAME[name].is_floating_point for name in dtypes):
         return base
     if dtypes != {saved}:
         raise LoadError(

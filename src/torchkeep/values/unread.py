@@ -48,7 +48,7 @@ def unread(
         shape = table.shapes[index]
         stays = device.type == "cpu" or on_cpu.issuperset(views)
         as_it_is = dtype in (None, own) or uncast.issuperset(views) or not _has_floats(table, views)
-        if device.type == "meta" and not stays:
+        if device.type == "meta" and on_cpu.isdisjoint(views):
             found[index] = torch.empty(shape, dtype=own, device=device)
         elif mapped is not None and stays and as_it_is and index not in table.strides and table.nbytes(index):
             tensor = _over(mapped(index), own, shape)
