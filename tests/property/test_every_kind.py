@@ -105,6 +105,33 @@ class Mapped:
         return dict(sorted(vars(self).items()))
 
 
+class Settings(dict):  # type: ignore[type-arg]
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise TypeError("closed")
+
+    __setitem__ = update = __setattr__  # type: ignore[assignment]
+
+
+class Steps(list):  # type: ignore[type-arg]
+    pass
+
+
+class Shape(tuple):  # type: ignore[type-arg]
+    pass
+
+
+class Name(str):
+    __slots__ = ("a",)
+
+
+class Whole(int):
+    pass
+
+
+class Window(deque):  # type: ignore[type-arg]
+    pass
+
+
 class Net(nn.Module):
     class Inner(nn.Module):
         pass
@@ -130,7 +157,7 @@ def function(x: Any) -> Any:
 
 
 CLASSES = [Color, Level, Right, Point, Loose, Config, Frozen, Slim, Plain, Slotted, Both, Mapped, Net, Net.Inner, Slots,
-           Scaled, function]  # fmt: skip
+           Scaled, function, Settings, Steps, Shape, Name, Whole, Window]  # fmt: skip
 
 # --- making objects ---------------------------------------------------------------------------------
 
@@ -206,6 +233,26 @@ class Maker:
             lambda: np.bytes_(r.randbytes(2)),
         ])()  # fmt: skip
 
+    def node(self) -> torch.Tensor:
+        """A tensor that is more than strided memory: sparse, quantized, nested, or without values."""
+        r = self.r
+        dense = torch.tensor([[r.randint(0, 1) * 1.5 for _ in range(4)] for _ in range(4)])
+        index, values = torch.tensor([[0, 2, 2]]), torch.tensor([1.0, 2.0, float(r.randint(0, 3))])
+        scale, zero = torch.tensor([0.5, 0.25, 1, 2], dtype=torch.float64), torch.tensor([0, 1, r.randint(0, 9), 3])
+        made: torch.Tensor = r.choice([
+            dense.to_sparse_coo, dense.to_sparse_csr, dense.to_sparse_csc, lambda: dense.to_sparse_bsr((2, 2)),
+            lambda: dense.to_sparse_bsc((2, 4)), lambda: torch.sparse_coo_tensor(index, values, (3,)),
+            lambda: torch.quantize_per_tensor(dense, 0.5, r.randint(0, 9), r.choice([torch.qint8, torch.quint8])),
+            lambda: torch.quantize_per_channel(dense, scale, zero, r.randint(0, 1), torch.qint8),
+            lambda: torch.nested.nested_tensor([dense[:, : r.randint(1, 3)], dense[:2]]),
+            lambda: torch.empty_strided((2, 3), (1, 2), dtype=r.choice(DTYPES), device="meta"),
+        ])()  # fmt: skip
+        if r.randint(0, 3) == 0 and not made.is_quantized:
+            made = nn.Parameter(made, requires_grad=made.dtype.is_floating_point and bool(r.randint(0, 1)))
+        if r.randint(0, 5) == 0:
+            vars(made)["note"] = self.value(1)
+        return made
+
     def tensor(self) -> torch.Tensor:
         """On memory of its own, or a view of what others see: another slice, a transposition, the whole."""
         r = self.r
@@ -259,7 +306,8 @@ class Maker:
         r = self.r
         if self.made and r.randint(0, 4) == 0:
             return r.choice(self.made)
-        kinds: list[Callable[[int], Any]] = [lambda _: self.key(1), lambda _: self.tensor(), lambda _: self.array()]
+        kinds: list[Callable[[int], Any]] = [lambda _: self.key(1), lambda _: self.tensor(), lambda _: self.array(),
+                                                  lambda _: self.node()]  # fmt: skip
         if depth:
             kinds += [self.container, self.container, self.container, self.object, self.callable]
         made = r.choice(kinds)(depth - 1)
@@ -287,12 +335,26 @@ class Maker:
             lambda: deque(self.values(depth), r.choice([None, 2, 9])),
             lambda: argparse.Namespace(**self.named(depth)), lambda: types.SimpleNamespace(**self.named(depth)),
             lambda: slice(self.value(depth), self.scalar(), None), lambda: Point(self.value(depth), self.value(depth)),
-            lambda: Loose(*(self.value(depth) for _ in range(3))),
+            lambda: Loose(*(self.value(depth) for _ in range(3))), lambda: self.derived(depth),
         ])()  # fmt: skip
         if isinstance(made, OrderedDict | Counter) and r.randint(0, 3) == 0:
             vars(made)["_metadata"] = self.value(depth)
         if isinstance(made, list | dict | deque | argparse.Namespace | types.SimpleNamespace):
             self.holders.append(made)
+        return made
+
+    def derived(self, depth: int) -> Any:
+        """Of a class that derives from a builtin, filled past what it overrides."""
+        r = self.r
+        made: Any = r.choice([
+            lambda: Settings(self.items(depth)), lambda: Steps(self.values(depth)), lambda: Shape(self.values(depth)),
+            lambda: Name(self.text()), lambda: Whole(r.randint(-(2**80), 2**80)),
+            lambda: Window(self.values(depth), r.choice([None, 2])),
+        ])()  # fmt: skip
+        if isinstance(made, Name) and r.randint(0, 1):
+            made.a = self.value(depth)
+        elif hasattr(made, "__dict__"):
+            vars(made).update(self.named(depth))
         return made
 
     def object(self, depth: int) -> Any:
@@ -408,6 +470,8 @@ class Maker:
                 holder, held = self.r.choice(self.holders), self.r.choice(self.made)
                 if isinstance(holder, list | deque):
                     holder.append(held)
+                elif isinstance(holder, Settings):
+                    dict.__setitem__(holder, self.text(), held)
                 elif isinstance(holder, dict):
                     holder[self.text()] = held
                 else:
@@ -469,6 +533,25 @@ def atom(x: Any) -> Any:
     return None
 
 
+def inside(x: torch.Tensor) -> list[Any] | None:
+    """What a tensor consists of that is more than strided memory; None for any other."""
+    bare = x.detach()
+    if x.is_nested:
+        return ["nested", x.layout, *(each.clone() for each in bare.unbind())]
+    if x.is_quantized:
+        if x.qscheme() == torch.per_tensor_affine:
+            return [x.dtype, bare.int_repr(), x.q_scale(), x.q_zero_point()]
+        how = x.q_per_channel_scales(), x.q_per_channel_zero_points(), x.q_per_channel_axis()
+        return [x.dtype, bare.int_repr(), *how]
+    if x.layout == torch.sparse_coo:
+        return [x.layout, x.is_coalesced(), x.shape, bare._indices(), bare._values()]
+    if x.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [x.layout, x.shape, bare.crow_indices(), bare.col_indices(), bare.values()]
+    if x.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [x.layout, x.shape, bare.ccol_indices(), bare.row_indices(), bare.values()]
+    return ["meta", x.dtype, x.shape, x.stride()] if x.is_meta else None
+
+
 def same_tensor(a: torch.Tensor, b: torch.Tensor) -> None:
     for each in ("dtype", "shape", "requires_grad", "layout"):
         assert getattr(a, each) == getattr(b, each), each
@@ -496,7 +579,10 @@ def parts_of(x: Any) -> list[Any]:
     """What an object holds, in order; names and sizes stand between."""
     cls = type(x)
     if isinstance(x, torch.Tensor):
-        return [dict(vars(x))]
+        return [x.requires_grad, dict(vars(x)), *(inside(x) or ())]
+    if cls in (Name, Whole):
+        base = cls.__mro__[1]
+        return [base(x), getattr(x, "a", None), dict(vars(x)) if cls is Whole else None]
     if isinstance(x, nn.Module):
         rest = [(name, value) for name, value in vars(x).items() if name not in INTERNAL]
         if cls.__module__.startswith("torch."):  # in torch's own order; weak references are made anew
@@ -510,15 +596,15 @@ def parts_of(x: Any) -> list[Any]:
     if isinstance(x, OrderedDict | Counter):
         return [dict(x), dict(vars(x))]
     if isinstance(x, dict):
-        return [len(x), *x.keys(), *x.values()]
+        return [len(x), *x.keys(), *x.values(), vars(x) if cls is Settings else None]
     if isinstance(x, deque):
-        return [x.maxlen, *x]
+        return [x.maxlen, *x, vars(x) if cls is Window else None]
     if cls is slice:
         return [x.start, x.stop, x.step]
     if cls is functools.partial:
         return [x.func, x.keywords, *x.args]
     if isinstance(x, list | tuple):
-        return [len(x), *x]
+        return [len(x), *x, vars(x) if cls in (Steps, Shape) else None]
     slots = [
         getattr(x, name) if hasattr(x, name) else Ellipsis for name in ("a", "b", "c") if hasattr(cls, "__slots__")
     ]
@@ -556,7 +642,7 @@ def same(ours: Any, theirs: Any) -> None:
         alive.append((a, b))
         if seen or isinstance(a, set):
             continue
-        if isinstance(a, torch.Tensor | np.ndarray):
+        if isinstance(a, torch.Tensor | np.ndarray) and not (isinstance(a, torch.Tensor) and inside(a)):
             memory.append((a, b))
             (same_tensor if isinstance(a, torch.Tensor) else same_array)(a, b)
             if isinstance(a, np.ndarray):
