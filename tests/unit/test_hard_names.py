@@ -242,3 +242,8 @@ def test_names_that_torch_would_not_register_are_refused_with_their_module(
     assert caught.value.where == "obj['net'][0]"
     assert says in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_finding_about_a_tensor_with_a_hard_name(tmp_path: Path) -> None:
+    report = torchkeep.save({"\ud800": torch.zeros(400, 400)[:, 0]}, tmp_path / "x.safetensors")
+    assert [finding.path for finding in report.findings] == ["obj['\\ud800']"] * 2

@@ -315,13 +315,13 @@ def _note_unused(pieces: list[_Piece], path_of: Callable[[int], str], packed: Pa
     for piece in pieces:
         if packed.memory[packed.table.stored[piece.row]] is piece.memory and not _is_dense(piece.memory):
             message = f"has gaps between its elements (strides {piece.memory.stride()}); they were not written."
-            packed.findings.append(Finding("packed", "note", path_of(piece.row), message))
+            packed.findings.append(Finding("packed", "note", printable(path_of(piece.row)), message))
     if have - used > max(_WASTE_NBYTES, used):
         packed.findings.append(
             Finding(
                 "trimmed",
                 "note",
-                path_of(first.row),
+                printable(path_of(first.row)),
                 f"uses {used} bytes of an allocation of {have}; only those were written.",
             )
         )
