@@ -425,7 +425,8 @@ class Maker:
             for i in range(self.number(2)):
                 buffer = r.choice([self.tensor().detach(), torch.ones(2), None])
                 made.register_buffer(r.choice([f"b{i}", f"b{i}\0"]), buffer, persistent=bool(r.randint(0, 1)))
-            tied = [(own, name) for own in made.modules() for name, p in own._parameters.items() if p is not None]
+            homes = [own for own in made.modules() if not isinstance(own, Scaled)]
+            tied = [(own, name) for own in homes for name, p in own._parameters.items() if p is not None]
             if len(tied) > 1 and r.randint(0, 1):
                 (one, name), (other, its) = r.choice(tied), r.choice(tied)
                 if not parametrize.is_parametrized(one) and not isinstance(one, parametrize.ParametrizationList):
