@@ -62,6 +62,56 @@ if _TYPE_CHECKING:
 _NEED_TORCH = ("ModuleState", "Record", "Skeleton", "register")
 
 
+__all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
+    "save",
+    "load",
+    "load_into",
+    "inspect",
+    "diff",
+    "report_of",
+    "register",
+    "register_container",
+    "register_storage",
+    "AccessError",
+    "BindError",
+    "ChangedClassError",
+    "DestinationError",
+    "DeviceError",
+    "DiffReport",
+    "Difference",
+    "DigestError",
+    "ExistsError",
+    "FileReport",
+    "Finding",
+    "FormatError",
+    "FullError",
+    "KeyMissingError",
+    "LimitError",
+    "LoadError",
+    "LoadReport",
+    "ModuleState",
+    "Need",
+    "NotAFileError",
+    "NotFoundError",
+    "ObjectReport",
+    "OtherFormatError",
+    "PartialLoadError",
+    "PathError",
+    "Record",
+    "Route",
+    "SaveError",
+    "SaveReport",
+    "Skeleton",
+    "TensorInfo",
+    "TorchkeepError",
+    "TorchkeepWarning",
+    "TrustError",
+    "UnsaveableError",
+    "VersionError",
+    "__version__",
+]
+
+
 def __getattr__(name: str) -> _Any:
     """Names whose room imports torch: looked up when they are first used, so that `inspect` never pays."""
     if name in _NEED_TORCH:

@@ -44,7 +44,7 @@ def brief(value: object, *, length: int = 80) -> str:
     if type(value) not in (str, bytes, int, float, complex, bool, type(None), tuple):
         return f"<{type(value).__name__}>"
     try:
-        text = printable(repr(value))
+        text = printable(repr(value[: length + 1] if isinstance(value, str | bytes) else value))
     except (ValueError, RecursionError):  # an integer of very many digits, a tuple of very many levels
         return f"<{type(value).__name__}>"
     return text if len(text) <= length else text[: length - 3] + "..."

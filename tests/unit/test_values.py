@@ -500,3 +500,24 @@ def test_inspect_shows_them(tmp_path: Path) -> None:
         f"[{__name__}:Color.BLUE]: 1",
     ):
         assert line in tree, tree
+
+
+def test_records_are_saved_as_what_they_stand_for(tmp_path: Path) -> None:
+    """A checkpoint may be loaded and saved again by a program that has none of its classes."""
+    first, again = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    config = Config(0.1, [1, 2])
+    value = [config, config, Point(1, config), Color.RED, Perm.READ | Perm.RUN, Frozen(3), Both([1])]
+    torchkeep.save(value, first)
+    with pytest.warns(torchkeep.TorchkeepWarning, match="inert Records"):
+        loaded = torchkeep.load(first)
+    assert [type(each) for each in loaded] == [torchkeep.Record] * 7
+    assert repr(loaded[0]) == f"<Record of {__name__}:Config: lr=0.1, layers=...>"
+    torchkeep.save(loaded, again)
+    assert first.read_bytes() == again.read_bytes()
+    assert torchkeep.diff(first, again).equal
+    whole = torchkeep.load(again, classes=CLASSES)
+    assert whole[:6] == value[:6]
+    assert whole[0] is whole[1] is whole[2].y
+    loaded[0].lr = 0.2
+    torchkeep.save(loaded, again)
+    assert torchkeep.load(again, classes=CLASSES)[0] == Config(0.2, [1, 2])

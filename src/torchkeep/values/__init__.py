@@ -4,6 +4,17 @@ This room knows objects, classes and memory. It refuses to know what a file look
 lies: it is handed a Document, and gives or takes buffers for the tensors' bytes.
 """
 
+try:
+    import torch as _torch  # noqa: F401 (the one place to say what is missing)
+except ModuleNotFoundError as _error:
+    if _error.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        "torchkeep needs torch for this, and there is none here: pip install 'torchkeep[torch]'. `torchkeep inspect` "
+        "and `torchkeep diff` work without.",
+        name="torch",
+    ) from _error
+
 from . import codecs as codecs
 from . import modules as modules
 from .audit import audit as audit

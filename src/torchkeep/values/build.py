@@ -322,6 +322,11 @@ class _Builder:
             waiting.extend(children(self.document.nodes[child.index]))
         self.whole |= met
 
+    def _record(self, node: Typed, attributes: dict[str, Any]) -> Record:
+        """What stands in for a value of a class that did not open, and can be saved in its place."""
+        name = node.text("class")
+        return Record(name, attributes, kind=node.kind, info=self.document.classes.get(name))
+
     def _derived(self, node: Typed, fields: dict[str, Any], shell: Any = None) -> Any:
         cls = self.audit.of(node)
         value = fields["value"]
@@ -333,7 +338,7 @@ class _Builder:
         if len(names) != len(items) or len(set(names)) != len(names) or not all(map(_is_field, names)):
             raise FormatError(f"a namedtuple with the names {brief(names)} of {len(items)} items", clause="K-5")
         if cls is None:
-            return Record(node.text("class"), dict(zip(names, items, strict=True)))
+            return self._record(node, dict(zip(names, items, strict=True)))
         if fields_of(cls) != names:
             raise ChangedClassError(
                 f"{node.text('class')} had the fields {', '.join(names)} when it was saved, and {class_name(cls)} has "
@@ -374,7 +379,7 @@ class _Builder:
         if len(set(names)) != len(names):
             raise FormatError(f"an enum whose members {brief(names)} are there twice", clause="K-5")
         cls = self.audit.of(node)
-        record = Record(node.text("class"), {"members": names})
+        record = self._record(node, {"members": names})
         if cls is None:
             return record
         members = vars(cls)["_member_map_"]
@@ -419,7 +424,8 @@ class _Builder:
 
     def _fill_object(self, node: Typed, shell: Any, fields: dict[str, Any]) -> None:
         if is_a(shell, Record):
-            Record.__init__(shell, node.text("class"), fields["attributes"])
+            info = self.document.classes.get(node.text("class"))
+            Record.__init__(shell, node.text("class"), fields["attributes"], kind=node.kind, info=info)
             return
         self._set_state(shell, dict(fields["attributes"]))
         if is_a(shell, torch.optim.lr_scheduler.LRScheduler):

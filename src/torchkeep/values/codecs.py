@@ -32,7 +32,7 @@ from .encode import (
 from .keys import ordered, require_keys
 from .pack import buffer_of
 from .registry import class_name
-from .standins import Record, Skeleton
+from .standins import OWN_NAMES, Record, Skeleton
 from .state import is_of_dataclasses, slots_of, state_of
 from .trust import fields_of, hides, is_plain_class
 
@@ -269,8 +269,24 @@ def _enum(obj: enum.Enum, context: Context) -> Parts:
     return typed("enum", {"class": table_name or context.remember(cls), "members": tuple(names)})
 
 
+def _record(obj: Record, context: Context) -> Parts:
+    """A Record of a value of a program, as the value that it stands for."""
+    state = {name: value for name, value in vars(obj).items() if name not in OWN_NAMES}
+    name, (kind, info) = vars(obj)["(class)"], vars(obj)["(origin)"]
+    parts: dict[str, dict[str, Any]] = {
+        "object": {"attributes": Hidden(state)},
+        "namedtuple": {"names": (*state,), "items": (*state.values(),)},
+        "enum": {"members": (*state.get("members", ()),)},
+    }
+    if kind not in parts:
+        return _stand_in(obj, context)
+    if info is not None:
+        context.classes.setdefault(name, info)
+    return typed(kind, {"class": name} | parts[kind])
+
+
 def _stand_in(obj: Record | Skeleton, context: Context) -> Parts:
-    """What stands in for an object is not saved in its place: the file would forget what it was."""
+    """What else stands in for an object is not saved in its place: the file would forget what it was."""
     name = vars(obj)["(class)"]
     way_out = f"Load it again with classes={{{name!r}: ...}} and save that."
     raise context.unsaveable(obj, f"stands in for {name}, which did not open when it was loaded", way_out=way_out)
@@ -282,7 +298,7 @@ def _overrides(cls: type, name: str) -> bool:
 
 codecs.update(
     {
-        Record: _stand_in,
+        Record: _record,
         Skeleton: _stand_in,
         dict: _dict,
         Named: _named,

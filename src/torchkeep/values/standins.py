@@ -7,22 +7,36 @@ from typing import Any, NoReturn
 
 import torch
 
-from ..errors import brief_text
+from ..document import ClassInfo
+from ..errors import brief, brief_text
 
 
 class Record:
     """State of an object whose class nobody named: attributes to read, and no behaviour.
 
-    `torchkeep.load` gives one for a plain object whose class the caller did not open.
+    `torchkeep.load` gives one for a plain object, an enum or a namedtuple whose class the caller did not open. `save`
+    keeps such a one as what it stands for, so that a checkpoint may be loaded and saved again without its classes.
     """
 
-    def __init__(self, class_name: str, attributes: Mapping[str, Any]) -> None:
+    def __init__(
+        self, class_name: str, attributes: Mapping[str, Any], *, kind: str = "", info: ClassInfo | None = None
+    ) -> None:
         vars(self).update(attributes)
         vars(self)["(class)"] = class_name  # no attribute of a file can have this name: it is no identifier
+        vars(self)["(origin)"] = kind, info
 
     def __repr__(self) -> str:
-        names = ", ".join(name for name in vars(self) if name != "(class)")
-        return f"<Record of {brief_text(vars(self)['(class)'])}: {brief_text(names)}>"
+        held = [f"{name}={_short(value)}" for name, value in vars(self).items() if name not in OWN_NAMES]
+        return f"<Record of {brief_text(vars(self)['(class)'])}: {brief_text(', '.join(held))}>"
+
+
+OWN_NAMES = frozenset({"(class)", "(origin)"})
+"""Where a Record keeps what it stands for: its class, and the kind of its node with what the file knew of the class."""
+
+
+def _short(value: Any) -> str:
+    """A scalar, or what else there is."""
+    return brief(value, length=40) if type(value) in (str, bytes, int, float, bool, complex, type(None)) else "..."
 
 
 class Skeleton(torch.nn.Module):
