@@ -74,7 +74,7 @@ def save(
 
     values.require_little_endian(SaveError, "Nothing was written.")
     allowed = _allowed(allow, {"unsaveable"})
-    name = os.fsdecode(path)
+    name = _name(path)
     if name.lower().endswith(_TORCH_SUFFIXES):
         raise DestinationError(
             f"{printable(name)} ends like a file of torch.save, and tools would take it for one. Nothing was written. "
@@ -172,7 +172,7 @@ def load(
         raise ValueError(f"route is 'auto', 'structure' or 'skeleton', not {route!r}")
     _require_verify(verify)
     resolver = values.Resolver(classes, trust, imported=route != "skeleton")
-    name = os.fsdecode(path)
+    name = _name(path)
     with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
         meaning = contents.document
@@ -267,7 +267,7 @@ def load_into(
     if not strict:
         allowed |= {"missing", "unexpected"}
     _require_verify(verify)
-    name = os.fsdecode(path)
+    name = _name(path)
     with _telling(name, "The target was not changed."), storage.open_source(path) as source:
         contents = containers.read(source)
         meaning, reader = contents.document, _Reader(source, contents)
@@ -324,7 +324,7 @@ def inspect(path: StrPath) -> FileReport:
         FormatError: the file is damaged, or not a file that torchkeep reads.
         PathError: the file system refused.
     """
-    name = os.fsdecode(path)
+    name = _name(path)
     with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
         return describe(
@@ -392,7 +392,7 @@ class _Side:
     """One of two files that are compared, open, and the part of it."""
 
     def __init__(self, path: StrPath, key: Key | None, opened: ExitStack) -> None:
-        self.name = os.fsdecode(path)
+        self.name = _name(path)
         with _telling(self.name, _NOTHING):
             self.source = opened.enter_context(storage.open_source(path))
             self.contents = containers.read(self.source)
@@ -507,6 +507,20 @@ class _Reader:
 
 
 _NOTHING = "Nothing was loaded."
+
+
+def _name(path: object) -> str:
+    """The text of a path.
+
+    Raises:
+        TypeError: it is none; most often, it stands in the other's place.
+    """
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(
+            f"a path is a str or an os.PathLike, not {type(path).__name__}: save(obj, path), load(path), "
+            "load_into(target, path)"
+        )
+    return os.fsdecode(path)
 
 
 @contextmanager

@@ -484,15 +484,20 @@ def test_inspect_shows_them(tmp_path: Path) -> None:
     value = {
         "color": Color.RED, "at": Point(1, 2), "when": datetime.date(2024, 1, 2), "table": np.zeros((2, 3), "f4"),
         "queue": collections.deque([1], 5), "names": argparse.Namespace(lr=1), "random": torch.Generator(),
-        "counts": collections.Counter("a"), Color.BLUE: 1,
+        "counts": collections.Counter("a"), Color.BLUE: 1, "half": np.float64(0.5), "texts": np.array(["ab", "c"]),
+        "at noon": datetime.datetime(2024, 5, 6, 12, 0, 0, 5, UTC), "path": pathlib.PureWindowsPath("C:\\x"),
     }  # fmt: skip
     torchkeep.save(value, path)
     tree = "\n".join(torchkeep.inspect(path).tree())
     for line in (
         f"['color']: {__name__}:Color.RED",
         f"['at']: {__name__}:Point of 2\n    x: 1",
-        "['when']: date 2024, 1, 2",
-        "['table']: numpy.ndarray '<f4', tensor float32 2x3",
+        "['when']: date 2024-01-02",
+        "['at noon']: datetime 2024-05-06 12:00:00.000005 with a time zone",
+        "['half']: numpy.scalar 0.5 (<f8)",
+        "['path']: pure windows path 'C:\\\\x'",
+        "['table']: numpy.ndarray <f4 2x3",
+        "['texts']: numpy.ndarray <U2 2",
         "['queue']: deque of 1\n    [0]: 1",
         "['names']: Namespace\n    lr: 1",
         "['random']: torch.Generator on cpu",
@@ -521,3 +526,28 @@ def test_records_are_saved_as_what_they_stand_for(tmp_path: Path) -> None:
     loaded[0].lr = 0.2
     torchkeep.save(loaded, again)
     assert torchkeep.load(again, classes=CLASSES)[0] == Config(0.2, [1, 2])
+
+
+def test_a_file_of_values_is_open_without_their_classes(tmp_path: Path) -> None:
+    path = tmp_path / "v.safetensors"
+    torchkeep.save({"config": Config(1), "model": nn.Linear(1, 1)}, path)
+    [structure, *_] = torchkeep.inspect(path).routes
+    assert structure.open
+    assert structure.lacks == (
+        f"{__name__}:Config: classes={{'{__name__}:Config': Config}}; without it, an inert Record",
+    )
+    with pytest.warns(torchkeep.TorchkeepWarning, match="inert Records"):
+        assert type(torchkeep.load(path)["config"]) is torchkeep.Record
+
+
+def test_keys_and_paths_of_the_wrong_type(tmp_path: Path) -> None:
+    path = tmp_path / "v.safetensors"
+    torchkeep.save({"model": nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 2))}, path)
+    assert torchkeep.load(path, key=("model", 1)).out_features == 2
+    assert torchkeep.load(path, key=("model", "1")).out_features == 2
+    with pytest.raises(torchkeep.KeyMissingError, match=r"\['model'\] has no part '2'; there are '0', '1'"):
+        torchkeep.load(path, key=("model", 2))
+    swapped = r"a path is a str or an os\.PathLike, not Linear: save\(obj, path\)"
+    for call in (lambda: torchkeep.save(str(path), nn.Linear(1, 1)), lambda: torchkeep.load(nn.Linear(1, 1))):
+        with pytest.raises(TypeError, match=swapped):
+            call()

@@ -30,6 +30,8 @@ def find(document: Document, key: object, *, path: str) -> Value:
     gone = ""
     for step in key if isinstance(key, tuple) else (key,):
         entries = _entries(document, value)
+        if type(step) is int and document.typed(value, "module"):
+            step = str(step)  # as in a ModuleList
         if not isinstance(step, Hashable) or step not in entries:
             there = ", ".join(brief(name) for name in list(entries)[:_SHOWN])
             more = f" and {len(entries) - _SHOWN} more" if len(entries) > _SHOWN else ""

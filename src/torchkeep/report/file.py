@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
@@ -14,6 +15,7 @@ from ..document import (
     DATA_KINDS,
     HELD_KINDS,
     KEY_KINDS,
+    NUMPY_NAME,
     PARAMETER,
     REQUIRES_GRAD,
     SOURCES,
@@ -173,7 +175,8 @@ def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[
     lacks += [f"{what}: it could not be saved and was left out" for what in opaque]
     arguments = ", classes={...}" if foreign else ""
     arguments += ', allow={"hooks"}' if hooked else ""
-    yield Route("structure", not lacks, tuple(lacks), f"torchkeep.load({quoted}{arguments})")
+    closed = hooked or opaque or any(need.role not in HELD_KINDS for need in foreign)
+    yield Route("structure", not closed, tuple(lacks), f"torchkeep.load({quoted}{arguments})")
     yield from _weights_route(document, quoted)
     if opaque or any(need.role == "module" for need in needs):
         yield Route("skeleton", True, (), f"torchkeep.load({quoted}, route='skeleton')")
@@ -185,8 +188,10 @@ def _lack(need: Need) -> str:
     given = f"classes={{{need.name!r}: {last}}}"
     if need.role == "custom":
         return f"{need.name}: torchkeep.register({last}, encode=..., decode=...)"
-    if need.role == "module" or need.role in HELD_KINDS:
+    if need.role == "module":
         return f"{need.name}: import it first, or {given}"
+    if need.role in HELD_KINDS:
+        return f"{need.name}: {given}; without it, {'a plain builtin' if need.role == 'derived' else 'an inert Record'}"
     return f"{need.name}: {given}"
 
 
@@ -432,8 +437,54 @@ def _value_text(document: Document, node: Typed) -> str:
         )
     if node.kind == "torch.Generator":
         return f"torch.Generator on {printable(str(fields['device']))}"
-    values = [value for name, value in fields.items() if name != "writeable"]
-    return f"{node.kind} {', '.join(in_brief(document, value) for value in values)}"
+    if node.kind == "numpy.ndarray":
+        return f"numpy.ndarray {printable(node.text('dtype'))} {_shape_text(_array_shape(document, node))}"
+    if node.kind == "numpy.scalar" and (number := _number(fields["dtype"], fields["data"])) is not None:
+        return f"numpy.scalar {number} ({node.text('dtype')})"
+    if node.kind in ("date", "time", "datetime"):
+        return f"{node.kind} {_moment(document, node)}"
+    if node.kind == "path":
+        flavour = f"{'pure ' if fields['pure'] else ''}{printable(node.text('flavour'))}"
+        return f"{flavour} path {brief(fields['text'], length=_TEXT_LENGTH)}"
+    return f"{node.kind} {', '.join(in_brief(document, value) for value in fields.values())}"
+
+
+def _array_shape(document: Document, node: Typed) -> Shape:
+    """The sizes of an array, which may lie over the bytes of its elements."""
+    data = node.fields["data"]
+    assert isinstance(data, TensorRef)
+    shape = document.tensors.shape(data.index)
+    return shape if node.text("dtype") in NUMPY_NAME else shape[:-1]
+
+
+def _number(dtype: Value, data: Value) -> float | None:
+    """A number of numpy, where Python has the like."""
+    code = _STRUCT.get(dtype) if isinstance(dtype, str) else None
+    if code is None or not isinstance(data, bytes) or len(data) != struct.calcsize(code):
+        return None
+    number: float = struct.unpack(code, data)[0]
+    return number
+
+
+_STRUCT = {"|b1": "?", "|i1": "b", "|u1": "B", "<f2": "<e", "<f4": "<f", "<f8": "<d"}
+_STRUCT |= {"<i2": "<h", "<i4": "<i", "<i8": "<q", "<u2": "<H", "<u4": "<I", "<u8": "<Q"}
+
+
+def _moment(document: Document, node: Typed) -> str:
+    """A date, a time of day, or both, as ISO 8601 has it."""
+
+    def joined(separator: str, *names: str) -> str:
+        return separator.join(f"{value:02d}" for name in names if isinstance(value := node.fields[name], int))
+
+    parts = []
+    if "year" in node.fields:
+        parts.append(joined("-", "year", "month", "day"))
+    if "hour" in node.fields:
+        micro = node.fields["microsecond"]
+        fraction = f".{micro:06d}" if isinstance(micro, int) and micro else ""
+        zone = document.node(node.fields["timezone"])
+        parts.append(joined(":", "hour", "minute", "second") + fraction + (" with a time zone" if zone else ""))
+    return " ".join(parts)
 
 
 def in_brief(document: Document, value: Value) -> str:
