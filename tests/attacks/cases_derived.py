@@ -484,7 +484,7 @@ _WRAPS: dict[str, Any] = {
     "Counter": lambda x: counter({"a": x}),
     "OrderedDict": lambda x: ordered({"a": x}),
 }
-_DEEP = ("deque", "bounded deque", "defaultdict", "factory")
+_DEEP = ("deque", "bounded deque", "defaultdict")
 _BASE_OF = {"bounded deque": "deque", "factory": "defaultdict"}
 for _label, _wrap in _WRAPS.items():
     _base = _BASE_OF.get(_label, _label)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import enum
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -436,6 +437,33 @@ def test_a_builtin_with_more_than_python_code_is_refused(tmp_path: Path) -> None
     with pytest.raises(torchkeep.UnsaveableError, match=r"not written in Python alone.*Keep it as a tuple") as caught:
         torchkeep.save({"found": torch.ones(2).max(0)}, tmp_path / "value.safetensors")
     assert caught.value.where == "obj['found']"
+
+
+class Lazy(nn.Module):
+    @functools.cached_property
+    def config(self) -> Any:
+        return Config(width=2)
+
+    @functools.cached_property
+    def called(self) -> Any:
+        return Called()
+
+
+class Called(dict):  # type: ignore[type-arg]
+    def __call__(self) -> None:
+        pass
+
+
+def test_what_a_cached_property_keeps(tmp_path: Path) -> None:
+    path, model = tmp_path / "value.safetensors", Lazy()
+    assert model.config.width == 2
+    torchkeep.save(model, path)
+    assert vars(torchkeep.load(path))["config"] == {"width": 2}
+    with pytest.warns(torchkeep.TorchkeepWarning, match="came back as the plain builtins"):
+        assert torchkeep.load(path, route="skeleton").config == {"width": 2}
+    assert model.called == {}
+    with pytest.raises(torchkeep.UnsaveableError, match="hides the method 'called'"):
+        torchkeep.save(model, path)
 
 
 def test_an_attribute_that_hides_a_method_is_refused(tmp_path: Path) -> None:

@@ -135,9 +135,10 @@ def audit(
         if isinstance(node, Typed) and node.kind in _STANDIN:
             opened = result.of(node) if node.kind in ROLES else None
             cls = _STANDIN[node.kind] if opened is None else opened
-            _check_hiding(document, node.fields.get("attributes"), cls, str(node.fields.get("class", node.kind)), path)
+            what = str(node.fields.get("class", node.kind))
+            _check_hiding(document, node.fields.get("attributes"), cls, what, result, path)
     for value in document.tensors.attributes.values():
-        _check_hiding(document, value, torch.nn.Parameter, "a tensor", path)
+        _check_hiding(document, value, torch.nn.Parameter, "a tensor", result, path)
     result.findings = merged(result.findings)
     _check_changes(document, typed, result, allowed, path)
     return result
@@ -233,11 +234,11 @@ def _check_known_hooks(document: Document, node: Typed, cls: type | None, path: 
         )
 
 
-def _check_hiding(document: Document, value: Value, cls: type, what: str, path: str) -> None:
+def _check_hiding(document: Document, value: Value, cls: type, what: str, result: Audit, path: str) -> None:
     """What may be callable does not take the place of what a class does."""
     for attribute, held in document.named(value).items():
         hooks = issubclass(cls, torch.optim.Optimizer) and attribute.startswith("_optimizer_")
-        if hooks or (_may_be_callable(document, held) and hides(cls, attribute)):
+        if hooks or (_may_be_callable(document, held, result) and hides(cls, attribute)):
             raise LoadError(
                 f"{path}: the attribute {attribute!r} of {what} would hide what its class does. Nothing was loaded."
             )
@@ -248,8 +249,12 @@ def owner_of(cls: type, name: str) -> type | None:
     return next((base for base in cls.__mro__ if base is not object and name in vars(base)), None)
 
 
-def _may_be_callable(document: Document, value: Value) -> bool:
+def _may_be_callable(document: Document, value: Value, result: Audit) -> bool:
     node = document.node(value)
+    if isinstance(node, Typed) and node.kind in HELD_KINDS and (cls := result.of(node)) is not None:
+        return any("__call__" in vars(base) for base in cls.__mro__)
+    if isinstance(node, Typed) and node.kind == "derived":
+        return False
     return isinstance(node, Typed) and node.kind not in DATA_KINDS and node.kind not in CONTAINER_KINDS
 
 
