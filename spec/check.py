@@ -1233,7 +1233,7 @@ def _check_typed(document: Document, node: Node, referred: Counter[T | R]) -> No
         if (name := name.rstrip("?")) in fields:
             value = fields[name]
             require(test(document, value), "K-3", f"{name!r} of {node.kind!r} is not of its type")
-            own = name in OWN_FIELDS and _is_part(document.node(value))
+            own = name in OWN_FIELDS and _is_part(node, document.node(value))
             require(not own or referred[value] == 1, "K-4", f"{name!r} of {node.kind!r} is not its own")
     if node.kind == "module":
         _check_module(document, fields)
@@ -1241,9 +1241,11 @@ def _check_typed(document: Document, node: Node, referred: Counter[T | R]) -> No
         _check_attributes(document.nodes[fields["attributes"].index])
 
 
-def _is_part(node: Node | None) -> bool:
+def _is_part(holder: Node, node: Node | None) -> bool:
     """Whether a node, in a field of its own, may be referred to by nothing else."""
-    return node is not None and (node.tag == "map" or (node.tag == "seq" and bool(node.values)))
+    if node is None or node.tag == "typed":
+        return node is not None and holder.kind == "derived"
+    return node.tag == "map" or (node.tag == "seq" and bool(node.values))
 
 
 def _check_module(document: Document, fields: dict[str, Any]) -> None:

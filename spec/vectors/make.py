@@ -2346,6 +2346,12 @@ def _derived(typed: Callable[..., None]) -> None:
     two, one = ["seq", "list", [["r", 1], ["r", 3]]], ["typed", "derived", 1, of | {"value": ["r", 2]}]
     for name, value in {"map": empty, "list": ["seq", "list", [1]], "tuple": ["seq", "tuple", [1]]}.items():
         bad(f"K-4-derived-{name}", f"one {name} as the value of two", ["r", 0], [two, one, value, one])
+    text = ["typed", "str", 1, {"data": ["t", 0]}]
+    deque = ["typed", "deque", 1, {"items": ["r", 3], "maxlen": None}]
+    bad("K-4-derived-deque", "one deque as the value of two", ["r", 0],
+        [["seq", "list", [["r", 1], ["r", 4]]], one, deque, ["seq", "tuple", [1]], one])  # fmt: skip
+    bad("K-4-derived-text", "one long text as the value of two", ["r", 0], [two, one, text, one],
+        rows=[TEXT], flags="0")  # fmt: skip
     bad("K-4-derived-itself", "a list that is in itself, as a value", ["r", 0],
         [["typed", "derived", 1, held], ["seq", "list", [["r", 1]]]])  # fmt: skip
     bad("V-4-derived", "an object that derives from the tuple that it is in", ["r", 0],

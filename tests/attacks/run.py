@@ -56,7 +56,7 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
     """Open the file with every verb, and touch what comes back."""
-    from victim import alarm, hooks, kinds, nets  # noqa: F401 - the program has its classes imported
+    from victim import alarm, derived, hooks, kinds, nets  # noqa: F401 - the program has its classes imported
 
     import torchkeep
     from torchkeep.values import finish

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import enum
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -114,8 +115,31 @@ class Letter(str, enum.Enum):
     A = "a"
 
 
+class Tally(collections.Counter, collections.OrderedDict):  # type: ignore[type-arg, misc]
+    """A Counter that knows its order."""
+
+
+class Sorts(collections.Counter, collections.defaultdict):  # type: ignore[type-arg, misc]
+    pass
+
+
+class Few(type):
+    """A metaclass whose classes have a length, so that they may seem to be nothing."""
+
+    def __len__(cls) -> int:
+        return 0
+
+
+class Listed(list, metaclass=Few):  # type: ignore[type-arg]
+    pass
+
+
+class Net(nn.ReLU, dict):  # type: ignore[type-arg]
+    pass
+
+
 CLASSES = [Config, Fixed, Guarded, Steps, Shape, Name, Number, Real, Phase, Raw, Groups, Counts, Window, Tags, Kinds]
-CLASSES += [Marked, Letter]
+CLASSES += [Marked, Letter, Tally, Sorts, Listed]
 
 EQUAL: list[Any] = [
     Config(lr=0.1, layers=[1, 2]),
@@ -140,6 +164,8 @@ EQUAL: list[Any] = [
     Kinds({2}),
     Marked(1, 2),
     Letter.A,
+    Tally("hello"),
+    Listed([1]),
 ]
 
 
@@ -166,6 +192,16 @@ def test_what_a_builtin_has_besides_its_items(trip: Any) -> None:
     ordered = Fixed(a=1, b=2)
     collections.OrderedDict.move_to_end(ordered, "a")
     assert list(trip(ordered)) == ["b", "a"]
+
+
+def test_of_several_builtins_it_keeps_what_each_has(trip: Any) -> None:
+    tally, sorts = Tally("hello"), Sorts("hello")
+    tally.move_to_end("h")
+    sorts.default_factory = list
+    loaded = trip([tally, sorts])
+    assert list(loaded[0].items()) == [("e", 1), ("l", 2), ("o", 1), ("h", 1)]
+    assert loaded[1] == sorts
+    assert loaded[1].default_factory is list
 
 
 def test_attributes_in_a_dict_and_in_slots(trip: Any) -> None:
@@ -202,21 +238,34 @@ def test_cycles(trip: Any) -> None:
     assert loaded.steps[0][1] is loaded
 
 
-def test_thousands_of_them_in_each_other(trip: Any) -> None:
-    for cls, args in ((Config, ()), (Steps, ()), (Groups, (list,)), (Window, ()), (Shape, ())):
-        value: Any = cls(*args)
-        for _ in range(3_000):
-            if cls is Shape:
-                value = Shape((value,))
-            else:
-                outer: Any = cls(*args)
-                outer.__setitem__("inner", value) if isinstance(outer, dict) else outer.append(value)
-                value = outer
-        loaded, depth = trip(value), 0
+def _nested(cls: Any, args: tuple[Any, ...], levels: int) -> Any:
+    value: Any = cls(*args)
+    for _ in range(levels):
+        if cls is Shape:
+            value = Shape((value,))
+        else:
+            outer: Any = cls(*args)
+            outer.__setitem__("inner", value) if isinstance(outer, dict) else outer.append(value)
+            value = outer
+    return value
+
+
+def test_many_of_them_in_each_other(trip: Any) -> None:
+    for cls, args, levels in (
+        (Config, (), 3_000), (Steps, (), 3_000), (Shape, (), 3_000), (Groups, (list,), 990), (Window, (), 990),
+    ):  # fmt: skip
+        loaded, depth = trip(_nested(cls, args, levels)), 0
         while loaded:
             assert type(loaded) is cls
             loaded, depth = (loaded["inner"] if isinstance(loaded, dict) else loaded[0]), depth + 1
-        assert depth == 3_000
+        assert depth == levels
+
+
+@pytest.mark.parametrize(("cls", "args"), [(Groups, (list,)), (Window, ())])
+def test_those_that_python_frees_by_recursion_are_not_that_deep(trip: Any, cls: Any, args: Any) -> None:
+    """Without their classes they come back as plain ones."""
+    with pytest.raises(torchkeep.SaveError, match="more than 1000 levels of defaultdict, deque"):
+        trip(_nested(cls, args, 1_001))
 
 
 def test_without_its_class_it_is_the_builtin(tmp_path: Path) -> None:
@@ -274,6 +323,73 @@ def test_a_class_that_derives_from_something_else_now(tmp_path: Path) -> None:
         assert type(torchkeep.load(path, classes={f"{__name__}:Config": Holder})) is dict
 
 
+@pytest.mark.parametrize(("cls", "value"), [(Letter, Name("b")), (Net, Config(a=1))])
+def test_a_member_or_a_module_is_more_than_a_builtin(tmp_path: Path, cls: type, value: Any) -> None:
+    path = tmp_path / "value.safetensors"
+    torchkeep.save({"value": value}, path)
+    name = f"{__name__}:{type(value).__name__}"
+    with pytest.warns(torchkeep.TorchkeepWarning, match="is more than the builtin that it derives from"):
+        loaded = torchkeep.load(path, classes={name: cls})["value"]
+    assert type(loaded) is type(value).__base__
+
+
+class Asked(type):
+    """A metaclass that has a say in who is equal to its classes."""
+
+    def __eq__(cls, other: object) -> bool:
+        _raise()
+
+    def __hash__(cls) -> int:
+        return type.__hash__(cls)
+
+
+def test_an_imported_class_whose_metaclass_runs_does_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Holder()
+    model.config = Config(width=2)  # type: ignore[assignment]
+    torchkeep.save(model, tmp_path / "value.safetensors")
+    monkeypatch.setitem(globals(), "Config", Asked("Config", (dict,), {"__module__": __name__}))
+    with pytest.warns(torchkeep.TorchkeepWarning, match="has a metaclass that runs when the class is looked at"):
+        loaded = torchkeep.load(tmp_path / "value.safetensors")
+    assert type(loaded.config) is dict
+
+
+def test_what_an_optimizer_holds_opens_only_by_name(tmp_path: Path) -> None:
+    """torch looks into it when it puts the optimizer together."""
+    path, model = tmp_path / "value.safetensors", Holder()
+    adam = torch.optim.Adam(model.parameters())
+    model.config = adam.state[model.linear.weight] = Config(step=1.0)  # type: ignore[assignment]
+    torchkeep.save({"model": model, "adam": adam}, path)
+    with pytest.warns(torchkeep.TorchkeepWarning, match="or by an optimizer, too"):
+        assert type(torchkeep.load(path)["model"].config) is dict
+    assert type(torchkeep.load(path, classes=[Config])["model"].config) is Config
+
+
+def test_a_scheduler_that_does_not_fit_its_optimizer(tmp_path: Path) -> None:
+    sgd = torch.optim.SGD([nn.Parameter(torch.ones(1))])
+    scheduler = torch.optim.lr_scheduler.StepLR(sgd, 1)
+    del sgd.param_groups[0]["lr"], sgd.param_groups[0]["initial_lr"]
+    torchkeep.save([sgd, scheduler], tmp_path / "value.safetensors")
+    with pytest.raises(torchkeep.LoadError, match="StepLR does not fit its optimizer: KeyError: 'lr'"):
+        torchkeep.load(tmp_path / "value.safetensors")
+
+
+@pytest.mark.parametrize("attributes", [{"_flat_weights": Steps()}, {"all_weights": [[0]], "num_layers": 10**12}])
+def test_what_an_rnn_is_asked_for_is_of_torch(tmp_path: Path, attributes: dict[str, Any]) -> None:
+    lstm = nn.LSTM(1, 1)
+    vars(lstm).update(attributes)
+    torchkeep.save(lstm, tmp_path / "value.safetensors")
+    with pytest.raises(torchkeep.LoadError, match="an RNN's _flat_weights are no list, or it has all_weights"):
+        torchkeep.load(tmp_path / "value.safetensors", classes=[Steps])
+
+
+def test_equal_long_texts_are_each_their_own(trip: Any) -> None:
+    text = "y" * 20_000
+    loaded = trip(
+        [Name(text), Name(text), text, Raw(bytes(20_000)), Raw(bytes(20_000)), Kinds(), Kinds(), Shape(), Shape()]
+    )
+    assert loaded[0] == loaded[1] == loaded[2] == text
+
+
 def test_it_is_no_key(tmp_path: Path) -> None:
     with pytest.raises(torchkeep.UnsaveableError, match="cannot be a dict key or a set element"):
         torchkeep.save({Name("x"): 1}, tmp_path / "value.safetensors")
@@ -321,6 +437,33 @@ def test_a_builtin_with_more_than_python_code_is_refused(tmp_path: Path) -> None
     with pytest.raises(torchkeep.UnsaveableError, match=r"not written in Python alone.*Keep it as a tuple") as caught:
         torchkeep.save({"found": torch.ones(2).max(0)}, tmp_path / "value.safetensors")
     assert caught.value.where == "obj['found']"
+
+
+class Lazy(nn.Module):
+    @functools.cached_property
+    def config(self) -> Any:
+        return Config(width=2)
+
+    @functools.cached_property
+    def called(self) -> Any:
+        return Called()
+
+
+class Called(dict):  # type: ignore[type-arg]
+    def __call__(self) -> None:
+        pass
+
+
+def test_what_a_cached_property_keeps(tmp_path: Path) -> None:
+    path, model = tmp_path / "value.safetensors", Lazy()
+    assert model.config.width == 2
+    torchkeep.save(model, path)
+    assert vars(torchkeep.load(path))["config"] == {"width": 2}
+    with pytest.warns(torchkeep.TorchkeepWarning, match="came back as the plain builtins"):
+        assert torchkeep.load(path, route="skeleton").config == {"width": 2}
+    assert model.called == {}
+    with pytest.raises(torchkeep.UnsaveableError, match="hides the method 'called'"):
+        torchkeep.save(model, path)
 
 
 def test_an_attribute_that_hides_a_method_is_refused(tmp_path: Path) -> None:

@@ -142,13 +142,18 @@ def _misnumbered(document: Document, references: list[list[TensorRef | Ref]]) ->
 
 
 def _held(document: Document, node: Typed) -> Iterator[int]:
-    """Nodes that an object refers to by itself, or through the map or tuple that is part of it."""
+    """Nodes that an object refers to by itself, or through the map or tuple that is part of it.
+
+    What derives from a builtin may come back as that.
+    """
     for field, value in node.fields.items():
         if isinstance(value, Ref):
             own = field in OWN_FIELDS
-            yield from (
-                ref.index for ref in (children(document.nodes[value.index]) if own else [value]) if isinstance(ref, Ref)
-            )
+            for ref in children(document.nodes[value.index]) if own else [value]:
+                derived = document.typed(ref, "derived")
+                held = derived.fields["value"] if derived else ref
+                if isinstance(held, Ref):
+                    yield held.index
 
 
 def _check_nesting(document: Document) -> None:
@@ -301,6 +306,8 @@ class _Nodes:
                 raise FormatError(f"field {name!r} of {node.kind!r} is shared", clause="K-4")
         if node.kind == "module":
             self._check_module(node)
+        elif node.kind == "derived":
+            self._check_value(node)
         elif node.kind in ("bytes", "str"):
             self._check_long(node)
         elif node.kind == "numpy.ndarray":
@@ -315,6 +322,16 @@ class _Nodes:
             attributes = self._document.node(node.fields["attributes"])
             assert isinstance(attributes, Map)
             _check_attribute_names(attributes.keys)
+
+    def _check_value(self, node: Typed) -> None:
+        """K-4: what an object holds is copied into it, so that a node of a container or a long text is its own, too."""
+        value = node.fields["value"]
+        if (
+            isinstance(value, Ref)
+            and value.index in self._shared.nodes
+            and isinstance(self._document.node(value), Typed)
+        ):
+            raise FormatError("field 'value' of 'derived' is shared", clause="K-4")
 
     def _check_long(self, node: Typed) -> None:
         """V-5: long bytes and texts are a tensor of bytes that is theirs alone: all of its stored tensor, as it is."""

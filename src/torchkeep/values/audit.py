@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import types
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,11 +98,16 @@ def audit(
     holders = _holders(document, positions)
     lasts = Counter(last_name(name) for name in {_key(node)[0] for _, node in typed})
     closed: dict[tuple[str, str], Closed] = {}
+    known: dict[tuple[tuple[str, str], frozenset[str]], Opened | Closed] = {}
     for i, named in typed:
         key = _key(named)
         if key in result.opened and named.kind not in HELD_KINDS:
             continue
-        found = resolver.resolve(key[0], key[1], holders=holders.get(i, frozenset()), lasts=lasts)  # type: ignore[arg-type]
+        held_by = holders.get(i, frozenset())
+        found = known.get((key, held_by))
+        if found is None:
+            found = resolver.resolve(key[0], key[1], holders=held_by, lasts=lasts)  # type: ignore[arg-type]
+            known[key, held_by] = found
         if isinstance(found, Opened):
             result.opened[key] = found
         elif key[1] in HELD_KINDS and key not in closed:
@@ -129,7 +134,8 @@ def audit(
             _check_hooks(document, node, result, allowed, path)
             _check_known_hooks(document, node, result.of(node), path)
         if isinstance(node, Typed) and node.kind in _STANDIN:
-            cls = (result.of(node) if node.kind in ROLES else None) or _STANDIN[node.kind]
+            opened = result.of(node) if node.kind in ROLES else None
+            cls = _STANDIN[node.kind] if opened is None else opened
             what = str(node.fields.get("class", node.kind))
             _check_hiding(document, node.fields.get("attributes"), cls, what, result, path)
     for value in document.tensors.attributes.values():
@@ -159,30 +165,42 @@ _STANDIN: dict[str, type] = {
 
 
 def _holders(document: Document, positions: list[int]) -> dict[int, frozenset[str]]:
-    """For each plain object, the top-level packages of the modules that hold it.
+    """For each plain object, the top-level packages of the modules that hold it; none where an optimizer does, too.
 
-    A module holds what its attributes lead to, up to the next module.
+    A module holds what its attributes lead to, up to the next module, and an optimizer what it leads to. When torch
+    puts an optimizer together it looks into that, by methods that classes may override.
     """
     roots: dict[str, list[TensorRef | Ref]] = {}
+    of_optimizers: list[TensorRef | Ref] = []
     for position in positions:
         node = document.nodes[position]
+        if isinstance(node, Typed) and node.kind == "optimizer":
+            of_optimizers += children(node)
         if isinstance(node, Typed) and node.kind == "module" and isinstance(held := node.fields.get("attributes"), Ref):
             roots.setdefault(node.text("class").partition(":")[0].partition(".")[0], []).append(held)
     found: dict[int, set[str]] = {}
     for package, stack in roots.items():
-        seen: set[int] = set()
-        while stack:
-            value = stack.pop()
-            if not isinstance(value, Ref) or value.index in seen:
-                continue
-            seen.add(value.index)
-            held_node = document.nodes[value.index]
-            if isinstance(held_node, Typed) and held_node.kind == "module":
-                continue
-            if isinstance(held_node, Typed) and held_node.kind in HELD_KINDS:
-                found.setdefault(value.index, set()).add(package)
-            stack.extend(children(held_node))
+        for position in _held_from(document, stack):
+            found.setdefault(position, set()).add(package)
+    for position in _held_from(document, of_optimizers):
+        found.pop(position, None)
     return {position: frozenset(packages) for position, packages in found.items()}
+
+
+def _held_from(document: Document, stack: list[TensorRef | Ref]) -> Iterator[int]:
+    """The plain objects that references lead to past no module."""
+    seen: set[int] = set()
+    while stack:
+        value = stack.pop()
+        if not isinstance(value, Ref) or value.index in seen:
+            continue
+        seen.add(value.index)
+        node = document.nodes[value.index]
+        if isinstance(node, Typed) and node.kind == "module":
+            continue
+        if isinstance(node, Typed) and node.kind in HELD_KINDS:
+            yield value.index
+        stack.extend(children(node))
 
 
 # --- what a class has to say ------------------------------------------------------------------------
@@ -405,20 +423,21 @@ def _importable(refused: list[Closed]) -> tuple[str, ...]:
 
 
 def _record_finding(closed: Closed) -> Finding:
+    name, reason = brief_text(closed.name), brief_text(closed.reason)
     if closed.role == "derived":
         return Finding(
             "plain",
             "warning",
             "",
-            f"objects of {closed.name} came back as the plain builtins that they derive from, without attributes of "
-            f"their own ({closed.reason}).",
+            f"objects of {name} came back as the plain builtins that they derive from, without attributes of "
+            f"their own ({reason}).",
             f"To have them back as they were, pass {closed.mend()}.",
         )
     return Finding(
         "record",
         "warning",
         "",
-        f"objects of {closed.name} came back as inert Records ({closed.reason}).",
+        f"objects of {name} came back as inert Records ({reason}).",
         f"To have them back as they were, pass {closed.mend()}.",
     )
 

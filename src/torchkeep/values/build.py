@@ -228,7 +228,7 @@ class _Builder:
                 f"from {now.__name__ if now else 'none'}. Nothing was loaded. Without the class it comes back as a "
                 f"{base.__name__}."
             )
-        shell = shell_of(cls or base)
+        shell = shell_of(base if cls is None else cls)
         return _MISSING if shell is None else shell
 
     def _finish(self, position: int) -> None:
@@ -330,7 +330,9 @@ class _Builder:
     def _derived(self, node: Typed, fields: dict[str, Any], shell: Any = None) -> Any:
         cls = self.audit.of(node)
         value = fields["value"]
-        return filled(cls or type(value), shell, value, fields.get("attributes", {}) if cls else {})
+        if cls is None:
+            return filled(type(value), shell, value, {})
+        return filled(cls, shell, value, fields.get("attributes", {}))
 
     def _namedtuple(self, node: Typed, fields: dict[str, Any]) -> Any:
         """Made as the tuple that it is, past what its class would do about it; a Record of its fields, otherwise."""
@@ -512,6 +514,10 @@ class _Builder:
             raise FormatError("an RNN whose _all_weights are no names", clause="M-3")
         if is_a(shell, torch.nn.RNNBase) and not _is_texts([state.get("_flat_weights_names", ["none"])]):
             raise LoadError("an RNN's _flat_weights_names, which torch compares, are no names. Nothing was loaded.")
+        if is_a(shell, torch.nn.RNNBase) and (
+            type(state.get("_flat_weights", [])) is not list or "all_weights" in state
+        ):
+            raise LoadError("an RNN's _flat_weights are no list, or it has all_weights of its own. Nothing was loaded.")
         owner = owner_of(type(shell), "__setstate__")
         if owner is None or is_of_dataclasses(vars(owner)["__setstate__"]):
             set_state(shell, state)
@@ -617,7 +623,13 @@ def _count_steps(scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
     state = namespace_of(scheduler)
     optimizer: Any = state.get("optimizer")
     if "_step_count" in state and is_a(optimizer, torch.optim.Optimizer):
-        _Counting(optimizer)
+        try:
+            _Counting(optimizer)
+        except Exception as error:
+            raise LoadError(
+                f"{class_name(type(scheduler))} does not fit its optimizer: {type(error).__name__}: {error}. Nothing "
+                "was loaded."
+            ) from error
 
 
 def _one_of_torch(kind: type) -> Callable[[dict[str, Any]], Any]:

@@ -65,12 +65,12 @@ BUILTINS: dict[type, Builtin] = {
     float: Builtin(float.__float__),
     complex: Builtin(lambda obj: complex(_REAL.__get__(obj), _IMAG.__get__(obj))),
 }
-"""What a class may derive from."""
+"""What a class may derive from. Where it derives from several, the first of them here is the one that all fit in."""
 
 
 def builtin_of(cls: type) -> type | None:
     """The builtin that a class derives from, or is; None where there is none, or more than Python code besides."""
-    base = next((base for base in cls.__mro__ if base in BUILTINS), None)
+    base = next((base for base in BUILTINS if base in cls.__mro__), None)
     others = (other for other in cls.__mro__ if other is not object and other not in BUILTINS)
     return base if base is not None and all(map(is_of_python, others)) else None
 

@@ -8,6 +8,7 @@ imported it.
 
 from __future__ import annotations
 
+import abc
 import enum
 import importlib
 import sys
@@ -20,10 +21,11 @@ import torch
 from torch.nn.utils.prune import BasePruningMethod
 
 from ..document import HELD_KINDS, Role
+from ..errors import brief
 from . import data_table, registry, torch_table
 from .derived import BUILTINS, builtin_of
 from .registry import class_name
-from .state import is_of_dataclasses, is_of_python
+from .state import is_a, is_of_dataclasses, is_of_python
 
 How = Literal["table", "named", "imported"]
 
@@ -51,10 +53,15 @@ class Closed:
             return "nothing does"
         module_name = self.name.partition(":")[0]
         last = last_name(self.name)
-        text = f"classes={{{self.name!r}: {last if last.isidentifier() else '...'}}}"
+        given = last if len(last) <= _SHOWN and last.isidentifier() else "..."
+        text = f"classes={{{brief(self.name, length=_SHOWN)}: {given}}}"
         if self.way == "moved" and all(map(str.isidentifier, module_name.split("."))):
-            return f"{text}, or trust=({module_name!r},) if it is still there"
+            return f"{text}, or trust=({brief(module_name, length=_SHOWN)},) if it is still there"
         return text
+
+
+_SHOWN = 200
+"""Longest name that is spelled out."""
 
 
 class Resolver:
@@ -129,6 +136,7 @@ class Resolver:
             return Closed(name, role, "belongs to the standard library, which trust= never opens")
         try:
             module = importlib.import_module(module_name)
+            vars(module)  # loads one that waits until it is looked at
         except (Exception, SystemExit) as error:  # whatever the trusted package raises when it is imported
             return Closed(name, role, f"cannot be imported: {type(error).__name__}: {error}", "moved")
         found = _member(module, qualname)
@@ -142,7 +150,7 @@ class Resolver:
         """A class that the program has already imported, in the narrowest way."""
         module_name, _, qualname = name.partition(":")
         module = sys.modules.get(module_name)
-        found = _member(module, qualname) if isinstance(module, ModuleType) else None
+        found = _member(module, qualname) if is_a(module, ModuleType) else None  # type: ignore[arg-type]
         if found is None:
             state = "has no such name now" if module is not None else "is not imported"
             return Closed(name, role, f"{module_name} {state}", "moved")
@@ -150,8 +158,10 @@ class Resolver:
             subclass = role in ("tensor_subclass", "wrapper_tensor")
             what = "is a tensor subclass, which" if subclass else f"a {role}"
             return Closed(name, role, f"{what} opens only when the caller names it", "moved" if subclass else "classes")
-        if not isinstance(found, type) or class_name(found) != name:
-            return Closed(name, role, f"{module_name} defines no class of that name")
+        quiet = not is_a(found, type) or is_quiet(found)
+        if not is_a(found, type) or not quiet or class_name(found) != name:
+            why = f"{module_name} defines no class of that name"
+            return Closed(name, role, why if quiet else "has a metaclass that runs when the class is looked at")
         if role == "module" and issubclass(found, torch.nn.Module):
             if reason := _why_it_runs(found, _FORBIDDEN[role]):
                 return Closed(name, role, reason)
@@ -162,7 +172,7 @@ class Resolver:
         if package in sys.stdlib_module_names and package != "__main__":
             return Closed(name, role, "belongs to the standard library")
         if package not in holders:
-            return Closed(name, role, "is held by no module of its own package")
+            return Closed(name, role, "is held by no module of its own package, or by an optimizer, too")
         if reason := _why_it_runs(found, _FORBIDDEN[role]):
             return Closed(name, role, reason)
         return self._checked(Opened(found, "imported"), name, role)
@@ -222,6 +232,8 @@ def _why_another_role(cls: type, role: Role) -> str | None:
         return "is a class where a function was saved"
     if role == "derived" and builtin_of(cls) is None:
         return f"was given {class_name(cls)}, which derives from no builtin that a file holds"
+    if role == "derived" and issubclass(cls, _SPECIAL):
+        return f"was given {class_name(cls)}, which is more than the builtin that it derives from"
     if role == "enum" and not issubclass(cls, enum.Enum):
         return f"was given {class_name(cls)}, which is no Enum"
     if role == "namedtuple" and fields_of(cls) is None:
@@ -249,17 +261,37 @@ def _member(module: ModuleType, qualname: str) -> Any:
     """What a module defines under a qualified name, without running a `__getattr__` or a descriptor."""
     found: Any = module
     for part in qualname.split("."):
-        namespace = vars(found) if isinstance(found, type | ModuleType) else {}
+        of_module = _OF_MODULE.__get__(found) if is_a(found, ModuleType) else {}
+        namespace = _OF_CLASS.__get__(found) if is_a(found, type) else of_module
         if part not in namespace:
             return None
         found = namespace[part]
     return found
 
 
+_OF_MODULE: Any = vars(ModuleType)["__dict__"]
+_OF_CLASS: Any = vars(type)["__dict__"]
+_MRO_OF_CLASS: Any = vars(type)["__mro__"]
+
+
+def is_quiet(cls: type) -> bool:
+    """Whether a class can be looked at, hashed and compared without running code of its metaclass."""
+    bases = (base for base in _MRO_OF_CLASS.__get__(type(cls)) if not any(base is known for known in _METACLASSES))
+    held = ((name, value) for base in bases for name, value in _OF_CLASS.__get__(base).items() if name in _ASKED)
+    return all(name != "__hash__" and type(value) in (str, dict, type(None)) for name, value in held)
+
+
+_METACLASSES = (object, type, abc.ABCMeta, enum.EnumMeta)
+
+_ASKED = frozenset(
+    {name for name, value in vars(type).items() if type(value) in (GetSetDescriptorType, MemberDescriptorType)}
+    | {"__getattribute__", "__hash__", "__eq__", "__ne__", "__class__", "__bool__", "__len__"}
+)
+"""What is looked up in a metaclass when somebody looks at a class. Texts there, such as `__module__`, are its own."""
+
+
 def _why_it_runs(cls: type, forbidden: frozenset[str]) -> str | None:
     """What code of a class would run though nobody named it, or None."""
-    if type(cls).__getattribute__ is not type.__getattribute__:
-        return "has a metaclass that runs when the class is looked at"
     defined = forbidden & _members(cls)
     if "__del__" in defined:
         return "has a finalizer"
@@ -291,8 +323,11 @@ def hides(cls: type, name: str) -> bool:
 
 def is_plain_class(cls: type) -> bool:
     """Whether instances are a `__dict__` and slots and nothing more: not a subclass of a builtin or of torch's."""
-    special = BaseException | type | enum.Enum | torch.nn.Module | torch.optim.Optimizer
-    return is_makeable(cls) and not issubclass(cls, special)
+    return is_makeable(cls) and not issubclass(cls, _SPECIAL)
+
+
+_SPECIAL = BaseException | type | enum.Enum | torch.nn.Module | torch.optim.Optimizer
+"""Classes whose objects have kinds of their own, or none."""
 
 
 def fields_of(cls: type) -> tuple[str, ...] | None:
