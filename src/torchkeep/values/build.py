@@ -341,6 +341,16 @@ class _Builder:
             )
         return tuple.__new__(cls, items)
 
+    def _partial(self, node: Typed, fields: dict[str, Any]) -> Any:
+        """A partial; a Record where its function did not open, or is a data type that might make anything of these."""
+        function, args, keywords = fields["function"], fields["args"], fields["keywords"]
+        name = data_table.name_of(function)
+        if callable(function) and (name is None or data_table.is_small_call(function, args, keywords)):
+            return functools.partial(function, *args, **keywords)
+        message = f"a partial of {name or 'what did not open'} came back as an inert Record, which cannot be called."
+        self.audit.findings.append(Finding("record", "warning", "", message))
+        return Record("functools.partial", fields)
+
     def _generator(self, node: Typed, fields: dict[str, Any]) -> Any:
         """A generator in the state that it was in; a Record where this machine does not have its device."""
         device, state = fields["device"], fields["state"]
@@ -584,6 +594,7 @@ def _type_of(document: Document, value: Value) -> type:
 _MADE_HERE: dict[str, Callable[[_Builder, Typed, dict[str, Any]], Any]] = {
     "derived": _Builder._derived,
     "namedtuple": _Builder._namedtuple,
+    "partial": _Builder._partial,
     "enum": _Builder._enum,
     "torch.Generator": _Builder._generator,
     **dict.fromkeys(TENSOR_KINDS, _Builder._tensor),
@@ -641,14 +652,6 @@ def _str(fields: dict[str, Any]) -> str:
         raise FormatError(f"a long text is not UTF-8: {error}", clause="V-5") from error
 
 
-def _partial(fields: dict[str, Any]) -> Any:
-    function, given = fields["function"], (*fields["args"], *fields["keywords"].values())
-    numbers = data_table.name_of(function) is not None and not all(map(callable, given))
-    if not callable(function) or numbers:  # a data type called with numbers or bytes of a file makes anything of them
-        return Record("functools.partial", fields)
-    return functools.partial(function, *fields["args"], **fields["keywords"])
-
-
 _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "torch.Size": lambda fields: torch.Size(fields["dims"]),
     "torch.dtype": _one_of_torch(torch.dtype),
@@ -660,5 +663,4 @@ _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "torch.device": lambda fields: torch.device(fields["name"]),
     "bytes": _bytes,
     "str": _str,
-    "partial": _partial,
 }

@@ -162,6 +162,10 @@ def _method(obj: types.MethodType, context: Context) -> Parts:
 def _partial(obj: functools.partial[Any], context: Context) -> Parts:
     if vars(obj):
         raise context.unsaveable(obj, "is a partial with attributes of its own")
+    name = data_table.name_of(obj.func)
+    if name and not data_table.is_small_call(obj.func, obj.args, obj.keywords):
+        reason = f"is a partial of {name.partition(':')[2]} with arguments of which that may make anything of any size"
+        raise context.unsaveable(obj, reason, way_out="Use a function that a module defines by name.")
     args = (*obj.args,)  # of its own, whoever else holds the tuple
     return typed("partial", {"function": obj.func, "args": args, "keywords": Hidden(obj.keywords)})
 
