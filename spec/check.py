@@ -1019,6 +1019,7 @@ KINDS: dict[str, dict[str, Field]] = {
     "torch.device": {"name": _text_field},
     "bytes": {"data": _tensor_field},
     "str": {"data": _tensor_field},
+    "bytearray": {"data": _tensor_field},
     "class": {"name": _text_field},
     "function": {"name": _text_field},
     "method": {"self": _module_field, "name": _text_field},
@@ -1056,6 +1057,7 @@ KINDS: dict[str, dict[str, Field]] = {
     "enum": {"class": _text_field, "members": _texts_field},
     "slice": dict.fromkeys(("start", "stop", "step"), _any_field),
     "range": dict.fromkeys(("start", "stop", "step"), _integer_field),
+    "Ellipsis": {},
     "path": {"flavour": _text_field, "pure": _flag_field, "text": _text_field},
     "date": DATE,
     "time": {**CLOCK, "timezone": _timezone_field},
@@ -1164,8 +1166,8 @@ MUTABLE = {
 """Kinds of node that exist before what they hold does, so that a cycle may pass through them."""
 KEYS = {
     "torch.Size", "torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "bytes", "str", "range",
-    "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone", "UUID", "Decimal", "Fraction",
-    "numpy.scalar", "numpy.dtype",
+    "Ellipsis", "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone", "UUID", "Decimal",
+    "Fraction", "numpy.scalar", "numpy.dtype",
 }  # fmt: skip
 """Typed nodes that may be a key."""
 TENSORS = {
@@ -1194,7 +1196,7 @@ def check_nodes(document: Document) -> None:
     check_hooks(document, referred)
     views = Counter(document.stored)
     for node in document.nodes:
-        if node.tag == "typed" and node.kind in ("bytes", "str"):
+        if node.tag == "typed" and node.kind in ("bytes", "str", "bytearray"):
             tensor = node.values[0]
             alone = referred[tensor] == 1 and views[document.stored[tensor.index]] == 1
             require(alone, "V-5", f"the tensor of {node.kind!r} is not its own")
@@ -1800,6 +1802,8 @@ def _value_of(document: Document, node: Node) -> Any:
         return _pure_path(fields)
     if node.kind == "UUID":
         return uuid.UUID(fields["hex"])
+    if node.kind == "Ellipsis":
+        return ...
     if node.kind == "timezone":
         return datetime.timezone(datetime.timedelta(*_items(document, fields["offset"])))
     if node.kind in ("time", "datetime"):

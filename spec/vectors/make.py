@@ -257,6 +257,15 @@ def byte_strings() -> bytes:
 
 
 @accept
+def byte_arrays() -> bytes:
+    """Bytes that can change: none, a few, and the same ones twice."""
+    tensors = Tensors()
+    few, none = (tensors.add(RESERVED + name, "uint8", (n,)) for name, n in (("few", 4), ("none", 0)))
+    first = one("bytearray", data=few)
+    return native(Ref(0), numbered(Seq("list", (first, one("bytearray", data=none), first))), tensors)
+
+
+@accept
 def dtypes() -> bytes:
     tensors = Tensors()
     entries = {}
@@ -725,6 +734,8 @@ def library_kinds() -> bytes:
         one("slice", start=several(1, "a"), stop=itself, step=True),
         one("range", start=0, stop=10, step=1),
         one("range", start=2**70, stop=-5, step=-(2**64)),
+        one("Ellipsis"),
+        several(one("slice", start=None, stop=None, step=None), one("Ellipsis")),
         *[one("path", flavour="posix", pure=i % 2 == 0, text=text) for i, text in enumerate(POSIX)],
         *[one("path", flavour="windows", pure=i % 2 == 0, text=text) for i, text in enumerate(WINDOWS)],
         *[one("date", **date_of(*day)) for day in ((1, 1, 1), (2024, 2, 29), (2000, 2, 29), (9999, 12, 31))],
@@ -949,6 +960,7 @@ def keys_of_library_kinds() -> bytes:
     moment = one("datetime", **date_of(2024, 2, 29), **clock(12, 0, 0, 0, 0, zone_of(0, 3600)))
     keys = [
         one("range", start=0, stop=10, step=2),
+        one("Ellipsis"),
         member("models:Colour", "RED"),
         member("models:Colour"),
         *[one("path", flavour=flavour, pure=True, text="a") for flavour in ("posix", "windows")],
@@ -2292,6 +2304,8 @@ def _library_fields(typed: Callable[..., None]) -> None:
     typed("K-3-path-bytes", "a path in bytes", "path", {"flavour": "posix", "pure": True, "text": ["b", "YQ=="]})
     typed("K-3-year-text", "a year that is a text", "date", DAY | {"year": "2024"})
     typed("K-3-fold-true", "fold is true", "time", CLOCK | {"fold": True})
+    typed("K-2-ellipsis", "an Ellipsis with a field", "Ellipsis", {"name": "..."})
+    typed("K-3-bytearray", "a bytearray of bytes in place", "bytearray", {"data": ["b", "YQ=="]})
     typed("K-3-time-zone-text", "a time zone that is a text", "time", CLOCK | {"timezone": "UTC"})
     typed("K-3-time-zone-timedelta", "a time zone that is a timedelta", "datetime",
           DAY | CLOCK | {"timezone": ["r", 1]}, ["typed", "timedelta", 1, DELTA])  # fmt: skip
@@ -2829,6 +2843,8 @@ def _library_keys(nodes: Callable[..., None]) -> None:
     nodes("V-2-defaultdict", "a defaultdict as a key", key,
           ["typed", "defaultdict", 1, {"factory": None, "items": ["r", 2]}], empty)  # fmt: skip
     nodes("V-2-Counter", "a Counter as a key", key, ["typed", "Counter", 1, {"items": ["r", 2]}], empty)
+    nodes("V-2-bytearray", "a bytearray as a key", ["map", [["r", 1]], [1]],
+          ["typed", "bytearray", 1, {"data": ["t", 0]}], flags="0", rows=[TEXT])  # fmt: skip
     nodes("V-2-deque", "a deque in a set", ["seq", "set", [["r", 1]]],
           ["typed", "deque", 1, {"items": ["r", 2], "maxlen": None}], ["seq", "tuple", []])  # fmt: skip
     for kind in ("Namespace", "SimpleNamespace"):
@@ -2915,6 +2931,7 @@ def _library_keys(nodes: Callable[..., None]) -> None:
     nodes("V-3-timezones", "a time zone with a name and without", ["seq", "set", [["r", 1], ["r", 3]]],
           value("timezone", offset=["r", 2]), value("timedelta", **hour),
           value("timezone", offset=["r", 4], name="CET"), value("timedelta", **hour))  # fmt: skip
+    nodes("V-3-ellipses", "two of the one Ellipsis", ["seq", "set", [["r", 1], ["r", 2]]], *[value("Ellipsis")] * 2)
     nodes("V-3-tuples-of-values", "two tuples of equal values", ["seq", "set", [["r", 1], ["r", 3]]],
           ["seq", "tuple", [["r", 2], "a"]], value("Fraction", numerator=2, denominator=1),
           ["seq", "tuple", [["r", 4], "a"]], value("Decimal", text="2.0"))  # fmt: skip
@@ -2964,6 +2981,9 @@ def _long(nodes: Callable[..., None]) -> None:
           attributes=[[0, ["r", 1]]], **one)  # fmt: skip
     nodes("V-5-cut", "text that ends within a character", ["typed", "str", 1, data], flags="0",
           rows=[(RESERVED + "text", "U8", [3], b"ab\xc3")])  # fmt: skip
+    nodes("V-5-bytearrays", "two arrays of the same bytes", two, *[["typed", "bytearray", 1, data]] * 2, **one)
+    nodes("V-5-bytearray-dtype", "an array of bytes kept as int8", ["typed", "bytearray", 1, data], flags="0",
+          rows=[BYTE])  # fmt: skip
     nodes("V-5-text-dtype", "text kept as float32", ["typed", "str", 1, data], flags="0", rows=[A])
     nodes("V-5-not-utf8", "text that is not UTF-8", ["typed", "str", 1, data], flags="0",
           rows=[(RESERVED + "text", "U8", [4], b"\xff\xfe\xfd\xfc")])  # fmt: skip

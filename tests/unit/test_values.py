@@ -111,6 +111,11 @@ EQUAL: list[Any] = [
     range(10),
     range(10**30, -5, -3),
     range(0),
+    ...,
+    (slice(None), ..., 0),
+    bytearray(),
+    bytearray(b"a\0\xff"),
+    bytearray(70_000),
     argparse.Namespace(lr=0.1, names=["a"]),
     types.SimpleNamespace(a=1, b=types.SimpleNamespace()),
     Point(1, 2),
@@ -205,6 +210,14 @@ def test_what_equality_does_not_see(trip: Any) -> None:
     assert vars(trip(counter)) == {"note": "of its own"}
 
 
+def test_an_array_of_bytes_is_one_object_that_can_change(trip: Any) -> None:
+    shared = bytearray(b"ab")
+    found = trip({"a": [shared, shared], "model": shared})
+    assert found["a"][0] is found["a"][1] is found["model"]
+    found["model"] += b"c"
+    assert found["a"][0] == b"abc"
+
+
 def test_members_are_the_members(trip: Any) -> None:
     assert trip(Color.RED) is Color.RED
     assert trip(Perm.READ) is Perm.READ
@@ -258,7 +271,7 @@ def test_what_is_shared_stays_shared(trip: Any) -> None:
 
 
 KEYS: list[Any] = [
-    Color.RED, Level.LOW, Perm.READ | Perm.WRITE, pathlib.Path("x"), uuid.UUID(int=3), range(3), UTC,
+    Color.RED, Level.LOW, Perm.READ | Perm.WRITE, ..., (1, ...), pathlib.Path("x"), uuid.UUID(int=3), range(3), UTC,
     datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1, tzinfo=UTC), datetime.time(1), datetime.timedelta(3),
     decimal.Decimal(5), fractions.Fraction(1, 3), Point(7, (8, frozenset({9}))), np.int64(77), np.str_("s"),
     np.dtype("f4"), torch.channels_last, torch.strided,

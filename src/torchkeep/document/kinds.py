@@ -194,6 +194,7 @@ KINDS: dict[str, Kind] = {
     "torch.device": Kind(1, {"name": _text}),
     "bytes": Kind(1, {"data": _tensor}),
     "str": Kind(1, {"data": _tensor}),
+    "bytearray": Kind(1, {"data": _tensor}),
     "class": Kind(1, {"name": _text}),
     "function": Kind(1, {"name": _text}),
     "method": Kind(1, {"self": _module, "name": _text}),
@@ -239,6 +240,7 @@ KINDS: dict[str, Kind] = {
     "SimpleNamespace": Kind(1, {"attributes": _named(_anything)}),
     "slice": Kind(1, dict.fromkeys(("start", "stop", "step"), _anything)),
     "range": Kind(1, dict.fromkeys(("start", "stop", "step"), _integer)),
+    "Ellipsis": Kind(1, {}),
     "namedtuple": Kind(1, {"class": _text, "names": _texts, "items": _tuple}),
     "enum": Kind(1, {"class": _text, "members": _texts}),
     "path": Kind(1, {"flavour": _text, "pure": _flag, "text": _text}),
@@ -407,12 +409,12 @@ def key_nodes(document: Document) -> KeyNodes:
 
 KEY_KINDS = frozenset(
     {"torch.Size", "torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "bytes", "str"}
-    | {"range", "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone"}
+    | {"range", "Ellipsis", "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone"}
     | {"UUID", "Decimal", "Fraction", "numpy.scalar", "numpy.dtype"}
 )
 """Kinds of values that cannot change, so that they may be keys."""
 
-DATA_KINDS = KEY_KINDS - {"namedtuple", "enum"} | {"slice", "numpy.ndarray"}
+DATA_KINDS = KEY_KINDS - {"namedtuple", "enum"} | {"bytearray", "slice", "numpy.ndarray"}
 """Kinds of values that are data alone: no class of a program makes them, and they cannot be called."""
 
 CONTAINER_KINDS = frozenset({"OrderedDict", "defaultdict", "Counter", "deque", "Namespace", "SimpleNamespace"})
@@ -424,7 +426,10 @@ HELD_KINDS: frozenset[Role] = frozenset({"object", "derived", "namedtuple", "enu
 CLOSED_PACKAGES = frozenset({"torch", "builtins", "collections", "numpy"})
 """Packages whose names open through a closed table or not at all: no caller can lack them."""
 
-CARRYING_KINDS = frozenset({"bytes", "str", "numpy.ndarray"})
+BYTES_KINDS = frozenset({"bytes", "str", "bytearray"})
+"""Kinds that are bytes, and keep them as a tensor that is theirs alone."""
+
+CARRYING_KINDS = BYTES_KINDS | {"numpy.ndarray"}
 """Kinds whose tensor only carries something else, and goes to no device."""
 
 FLOATING = frozenset(name for name in ITEMSIZE if name.startswith(("float", "bfloat", "complex")))

@@ -433,7 +433,7 @@ def _value_text(document: Document, node: Typed) -> str:
     if node.kind == "torch.Generator":
         return f"torch.Generator on {printable(str(fields['device']))}"
     values = [value for name, value in fields.items() if name != "writeable"]
-    return f"{node.kind} {', '.join(in_brief(document, value) for value in values)}"
+    return f"{node.kind} {', '.join(in_brief(document, value) for value in values)}".rstrip()
 
 
 def in_brief(document: Document, value: Value) -> str:

@@ -641,7 +641,7 @@ def _one_of_torch(kind: type) -> Callable[[dict[str, Any]], Any]:
 def _bytes(fields: dict[str, Any]) -> bytes:
     tensor = fields["data"]
     if tensor.dtype != torch.uint8 or tensor.dim() != 1:
-        raise FormatError("long bytes are not kept as bytes", clause="V-5")
+        raise FormatError("bytes are not kept as bytes", clause="V-5")
     return bytes(buffer_of(tensor))
 
 
@@ -662,5 +662,6 @@ _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "numpy.dtype": arrays.make_dtype,
     "torch.device": lambda fields: torch.device(fields["name"]),
     "bytes": _bytes,
+    "bytearray": lambda fields: bytearray(_bytes(fields)),
     "str": _str,
 }

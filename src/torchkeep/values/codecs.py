@@ -83,16 +83,24 @@ def _int(obj: int, context: Context) -> Parts:
 
 
 def _bytes(obj: bytes, context: Context) -> Parts:
-    return typed("bytes", {"data": torch.frombuffer(bytearray(obj), dtype=torch.uint8)}, _BESIDE)
+    return _beside("bytes", bytearray(obj))
+
+
+def _bytearray(obj: bytearray, context: Context) -> Parts:
+    return _beside("bytearray", bytearray(obj))
 
 
 def _str(obj: str, context: Context) -> Parts:
-    data = bytearray(obj.encode("utf-8", "surrogatepass"))
-    return typed("str", {"data": torch.frombuffer(data, dtype=torch.uint8)}, _BESIDE)
+    return _beside("str", bytearray(obj.encode("utf-8", "surrogatepass")))
+
+
+def _beside(kind: str, data: bytearray) -> Parts:
+    tensor = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+    return typed(kind, {"data": tensor}, _BESIDE)
 
 
 _BESIDE = {"data": Step(hidden=True)}
-"""Text and bytes too long for the header lie beside it, as a tensor that no state_dict has."""
+"""Bytes that can change, and text and bytes too long for the header, lie beside it as a tensor of no state_dict."""
 
 
 def _dtype(obj: torch.dtype, context: Context) -> Parts:
@@ -296,6 +304,7 @@ codecs.update(
         OrderedDict: _ordered_dict,
         int: _int,
         bytes: _bytes,
+        bytearray: _bytearray,
         str: _str,
         torch.dtype: _dtype,
         torch.device: _device,

@@ -23,7 +23,7 @@ _WAY_OUT = "Use strings, numbers, or tuples of these as keys."
 _TYPES = frozenset({
     type(None), bool, int, float, complex, str, bytes,
     torch.Size, torch.dtype, torch.device, torch.memory_format, torch.layout,
-    range, uuid.UUID, decimal.Decimal, fractions.Fraction,
+    range, type(...), uuid.UUID, decimal.Decimal, fractions.Fraction,
     datetime.date, datetime.time, datetime.datetime, datetime.timedelta, datetime.timezone,
     pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath,
 })  # fmt: skip

@@ -261,6 +261,7 @@ def _expect(made: object, said: object) -> None:
 MAKE: dict[str, Callable[[Fields], Any]] = {
     "slice": lambda fields: slice(fields["start"], fields["stop"], fields["step"]),
     "range": _make_range,
+    "Ellipsis": lambda fields: ...,
     "path": _make_path,
     "date": lambda fields: datetime.date(**fields),
     "time": _make_clock(datetime.time),
@@ -282,6 +283,7 @@ codecs.update(
         types.SimpleNamespace: _namespace("SimpleNamespace"),
         slice: _fields_of("slice", "start", "stop", "step"),
         range: _range,
+        type(...): _fields_of("Ellipsis"),
         datetime.date: _fields_of("date", "year", "month", "day"),
         datetime.time: _clock("time"),
         datetime.datetime: _clock("datetime", "year", "month", "day"),
