@@ -72,8 +72,8 @@ def _set(obj: set[Any] | frozenset[Any], context: Context) -> Parts:
 
 def _ordered_dict(obj: OrderedDict[Any, Any], context: Context) -> Parts:
     fields: dict[str, Any] = {"items": dict(obj)}
-    if vars(obj):
-        fields["attributes"] = Hidden(vars(obj))
+    if attributes := context.without_typing(vars(obj)):
+        fields["attributes"] = Hidden(attributes)
     return typed("OrderedDict", fields)
 
 
@@ -168,7 +168,7 @@ def _method(obj: types.MethodType, context: Context) -> Parts:
 
 
 def _partial(obj: functools.partial[Any], context: Context) -> Parts:
-    if vars(obj):
+    if context.without_typing(vars(obj)):
         raise context.unsaveable(obj, "is a partial with attributes of its own")
     name = data_table.name_of(obj.func)
     if name and not data_table.is_small_call(obj.func, obj.args, obj.keywords):
@@ -182,7 +182,8 @@ def _object(obj: Any, context: Context) -> Parts:
     """An object of a class that nothing else is known of."""
     cls = type(obj)
     names = fields_of(cls)
-    if names is not None and len(names) == tuple.__len__(obj) and not state_of(obj) and all(map(_is_public, names)):
+    bare = not state_of(obj).keys() - {"__orig_class__"}
+    if names is not None and len(names) == tuple.__len__(obj) and bare and all(map(_is_public, names)):
         return _namedtuple(obj, context)
     if any(base in BUILTINS for base in cls.__mro__):
         return _derived(obj, context)
@@ -200,7 +201,7 @@ def _derived(obj: Any, context: Context) -> Parts:
     if table_name is None:
         _require_program(obj, context)
     fields = {"class": table_name or context.remember(cls), "value": plain_of(obj)}
-    if state := state_of(obj):
+    if state := context.without_typing(state_of(obj)):
         fields["attributes"] = Hidden(_without_hiding(obj, state, context))
     return typed("derived", fields)
 
@@ -224,7 +225,7 @@ def _plain_object(obj: Any, context: Context) -> Parts:
             raise context.unsaveable(obj, f"has a __getstate__ that gives a {type(state).__name__}, not a dict")
     elif slots_of(cls) and _overrides(cls, "__setstate__") and not is_of_dataclasses(cls.__setstate__):
         raise context.unsaveable(obj, "has slots and a __setstate__, and no __getstate__ that says what that takes")
-    attributes = Hidden(_without_hiding(obj, state, context))
+    attributes = Hidden(_without_hiding(obj, context.without_typing(state), context))
     return typed("object", {"class": table_name or context.remember(cls), "attributes": attributes})
 
 
@@ -250,6 +251,7 @@ def _namedtuple(obj: tuple[Any, ...], context: Context) -> Parts:
     """Its fields by name. One with attributes, or with fields like ``_1``, is saved as what derives from a tuple."""
     cls = type(obj)
     _require_program(obj, context)
+    context.without_typing(state_of(obj))
     items = tuple(tuple.__iter__(obj))
     return typed("namedtuple", {"class": context.remember(cls), "names": (*(fields_of(cls) or ()),), "items": items})
 

@@ -43,8 +43,8 @@ def _fill_defaultdict(shell: defaultdict[Any, Any], fields: Fields) -> None:
 def _counter(obj: Counter[Any], context: Context) -> Parts:
     require_keys(obj, context)
     fields: Fields = {"items": dict(obj)}
-    if vars(obj):
-        fields["attributes"] = Hidden(vars(obj))
+    if attributes := context.without_typing(vars(obj)):
+        fields["attributes"] = Hidden(attributes)
     return typed("Counter", fields)
 
 

@@ -145,6 +145,9 @@ PRUNING_METHODS: Final[tuple[str, ...]] = _names(
     "Identity RandomUnstructured L1Unstructured RandomStructured LnStructured CustomFromMask",
 )
 
+DERIVED: Final[tuple[str, ...]] = _names("torch.torch_version", "TorchVersion")
+"""Classes that derive from a builtin: ``torch.__version__`` is a string that compares as a version."""
+
 ENUMS: Final[tuple[str, ...]] = _names("torch.nn.utils.parametrizations", "_OrthMaps")
 
 FUNCTIONS: Final[tuple[str, ...]] = (
@@ -348,6 +351,7 @@ def _table() -> dict[Role, dict[str, Any]]:
         "optimizer": dict(_classes(OPTIMIZERS, torch.optim.Optimizer)),
         "object": dict(_classes(OBJECTS, object)),
         "pruning_method": dict(_classes(PRUNING_METHODS, torch.nn.utils.prune.BasePruningMethod)),
+        "derived": dict(_classes(DERIVED, str)),
         "enum": dict(_classes(ENUMS, enum.Enum)),
         "function": dict(_functions(FUNCTIONS)),
     }
