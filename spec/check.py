@@ -1009,7 +1009,7 @@ def _tuple_of_field(*kinds: str) -> Field:
     )
 
 
-_timezone_field = _or_null(_typed_field("timezone"))
+_timezone_field = _or_null(_typed_field("timezone", "ZoneInfo"))
 DATE: dict[str, Field] = dict.fromkeys(("year", "month", "day"), _integer_field)
 CLOCK: dict[str, Field] = dict.fromkeys(("hour", "minute", "second", "microsecond", "fold"), _integer_field)
 KINDS: dict[str, dict[str, Field]] = {
@@ -1064,6 +1064,7 @@ KINDS: dict[str, dict[str, Field]] = {
     "datetime": {**DATE, **CLOCK, "timezone": _timezone_field},
     "timedelta": dict.fromkeys(("days", "seconds", "microseconds"), _integer_field),
     "timezone": {"offset": _typed_field("timedelta"), "name?": _text_field},
+    "ZoneInfo": {"key": _text_field},
     "UUID": {"hex": _text_field, "safe?": _text_field},
     "Decimal": {"text": _text_field},
     "Fraction": dict.fromkeys(("numerator", "denominator"), _integer_field),
@@ -1166,8 +1167,8 @@ MUTABLE = {
 """Kinds of node that exist before what they hold does, so that a cycle may pass through them."""
 KEYS = {
     "torch.Size", "torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "bytes", "str", "range",
-    "Ellipsis", "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone", "UUID", "Decimal",
-    "Fraction", "numpy.scalar", "numpy.dtype",
+    "Ellipsis", "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone", "ZoneInfo", "UUID",
+    "Decimal", "Fraction", "numpy.scalar", "numpy.dtype",
 }  # fmt: skip
 """Typed nodes that may be a key."""
 TENSORS = {
@@ -1175,7 +1176,7 @@ TENSORS = {
     "wrapper_tensor",
 }  # fmt: skip
 """Typed nodes that are tensors."""
-NAMED_KINDS = {"torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "numpy.dtype"}
+NAMED_KINDS = {"torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "numpy.dtype", "ZoneInfo"}
 """Those that are equal where their names are."""
 
 
@@ -1562,6 +1563,11 @@ def _is_timezone(document: Document, fields: Fields) -> bool:
     return abs((days * 86_400 + seconds) * 10**6 + microseconds) < 86_400 * 10**6
 
 
+def _is_zone(document: Document, fields: Fields) -> bool:
+    part = "[A-Za-z][A-Za-z0-9_+-]*"
+    return len(fields["key"]) <= 255 and re.fullmatch(f"{part}(/{part})*", fields["key"]) is not None
+
+
 def _is_uuid(document: Document, fields: Fields) -> bool:
     return bool(re.fullmatch("[0-9a-f]{32}", fields["hex"])) and fields.get("safe", "safe") in ("safe", "unsafe")
 
@@ -1665,6 +1671,7 @@ VALUES: dict[str, Callable[[Document, Fields], bool]] = {
     "datetime": _is_datetime,
     "timedelta": _is_timedelta,
     "timezone": _is_timezone,
+    "ZoneInfo": _is_zone,
     "UUID": _is_uuid,
     "Decimal": _is_decimal,
     "Fraction": _is_fraction,
@@ -1808,6 +1815,8 @@ def _value_of(document: Document, node: Node) -> Any:
         return datetime.timezone(datetime.timedelta(*_items(document, fields["offset"])))
     if node.kind in ("time", "datetime"):
         *numbers, _, zone = node.values
+        if zone and document.nodes[zone.index].kind == "ZoneInfo":  # whose rules each machine has of its own
+            return node.kind, *numbers, *document.nodes[zone.index].values
         make: Any = datetime.time if node.kind == "time" else datetime.datetime
         return make(*numbers, _value_of(document, document.nodes[zone.index]) if zone else None)
     makers: dict[str, Any] = {"range": range, "Fraction": Fraction, "date": datetime.date}

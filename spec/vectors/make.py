@@ -749,6 +749,9 @@ def library_kinds() -> bytes:
         named,
         *[zone_of(0, 0), zone_of(0, 0, name="UTC"), zone_of(0, 0, name="")],
         *[zone_of(-1, 0, 1), zone_of(0, 86_399, 999_999)],
+        *[one("ZoneInfo", key=key) for key in ("UTC", "Etc/GMT+5", "America/North_Dakota/Center", "a" * 255)],
+        one("time", **clock(1, 2, 3, 4, 0, one("ZoneInfo", key="Europe/Berlin"))),
+        one("datetime", **date_of(2024, 10, 27), **clock(2, 30, 0, 0, 1, one("ZoneInfo", key="Europe/Berlin"))),
         one("UUID", hex="0123456789abcdef" * 2),
         one("UUID", hex="0" * 32, safe="safe"),
         one("UUID", hex="f" * 32, safe="unsafe"),
@@ -972,6 +975,8 @@ def keys_of_library_kinds() -> bytes:
         one("time", **clock(12, 0, 0, 0, 0, zone_of(0, 0))),
         one("timedelta", days=0, seconds=3600, microseconds=0),
         zone_of(0, 7200, name="CEST"),
+        *[one("ZoneInfo", key=key) for key in ("UTC", "Etc/UTC", "Nowhere")],
+        *[one("datetime", **date_of(2024, 1, d), **clock(1, 0, 0, 0, 0, one("ZoneInfo", key="UTC"))) for d in (1, 2)],
         *[one("UUID", hex=digit * 32) for digit in "0f"],
         *[one("Decimal", text=text) for text in ("2.50", "0.1", "NaN", "NaN", "Infinity", "1E+999999999999999999")],
         *[one("Fraction", numerator=n, denominator=d) for n, d in ((1, 3), (7, 1))],
@@ -2310,6 +2315,7 @@ def _library_fields(typed: Callable[..., None]) -> None:
     typed("K-3-time-zone-timedelta", "a time zone that is a timedelta", "datetime",
           DAY | CLOCK | {"timezone": ["r", 1]}, ["typed", "timedelta", 1, DELTA])  # fmt: skip
     typed("K-3-seconds-float", "seconds that are a float", "timedelta", DELTA | {"seconds": ["f", "0.5"]})
+    typed("K-3-zone", "a time zone by number", "ZoneInfo", {"key": 1})
     typed("K-3-offset", "an offset in seconds", "timezone", {"offset": 3600})
     typed("K-3-time-zone-name", "a name that is null", "timezone", {"offset": ["r", 1], "name": None},
           ["typed", "timedelta", 1, DELTA])  # fmt: skip
@@ -2491,6 +2497,26 @@ def _library_values(typed: Callable[..., None]) -> None:
         ("year", "an offset of 365 days", {"days": 365}),
     ]:
         typed(f"K-5-timezone-{name}", why, "timezone", {"offset": ["r", 1]}, ["typed", "timedelta", 1, DELTA | changed])
+    for name, why, key in [
+        ("empty", "an empty name of a time zone", ""),
+        ("slash", "a time zone by its path", "/usr/share/zoneinfo/UTC"),
+        ("slash-behind", "a slash behind a time zone", "Europe/"),
+        ("slashes", "two slashes in a time zone", "Europe//Berlin"),
+        ("up", "a time zone in the folder above", "../UTC"),
+        ("backslash", "a time zone with a backslash", "Europe\\Berlin"),
+        ("dot", "a time zone with a dot", "zone.tab"),
+        ("drive", "a time zone on a drive", "C:/UTC"),
+        ("hyphen", "a part that begins with a hyphen", "Etc/-5"),
+        ("underscore", "a part that begins with an underscore", "__init__"),
+        ("blank", "a time zone with a blank", "Europe/Isle of Man"),
+        ("line", "a line break behind a time zone", "UTC\n"),
+        ("nul", "a NUL in a time zone", "UTC\0"),
+        ("letter", "a letter that is not ASCII", "Europe/Z\u00fcrich"),
+        ("long", "a name of 256 characters", "a" * 256),
+    ]:
+        typed(f"K-5-zone-{name}", why, "ZoneInfo", {"key": key})
+    typed("K-5-zone-time", "no hour of a time zone", "time", CLOCK | {"hour": 24, "timezone": ["r", 1]},
+          ["typed", "ZoneInfo", 1, {"key": "Nowhere"}])  # fmt: skip
     for name, why, text in [
         ("upper-case", "hexadecimal in upper case", UUID["hex"].upper()),
         ("hyphens", "with hyphens", "01234567-89ab-cdef-0123-456789abcdef"),

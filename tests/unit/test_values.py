@@ -10,12 +10,15 @@ import decimal
 import enum
 import fractions
 import functools
+import io
 import os
 import pathlib
+import struct
 import subprocess
 import sys
 import types
 import uuid
+import zoneinfo
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,6 +99,7 @@ def trip(tmp_path: Path) -> Any:
 
 
 UTC = datetime.timezone.utc
+HAVE_ZONES = "Europe/Berlin" in zoneinfo.available_timezones()
 EQUAL: list[Any] = [
     collections.defaultdict(list, {"a": [1]}),
     collections.defaultdict(None, {1: 2}),
@@ -176,6 +180,13 @@ EQUAL: list[Any] = [
     np.dtype("M8[ns]"),
 ]
 
+if HAVE_ZONES:
+    EQUAL += [
+        zoneinfo.ZoneInfo("Europe/Berlin"),
+        datetime.datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+        datetime.time(1, tzinfo=zoneinfo.ZoneInfo("Etc/GMT+5")),
+    ]
+
 
 def _same(found: Any, value: Any) -> None:
     assert type(found) is type(value)
@@ -208,6 +219,32 @@ def test_what_equality_does_not_see(trip: Any) -> None:
     counter = collections.Counter("ab")
     counter.note = "of its own"  # type: ignore[attr-defined]
     assert vars(trip(counter)) == {"note": "of its own"}
+
+
+@pytest.mark.skipif(not HAVE_ZONES, reason="there are no time zones here")
+def test_a_zone_that_this_machine_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "z.safetensors"
+    zone = zoneinfo.ZoneInfo("Europe/Berlin")
+    torchkeep.save({"now": datetime.datetime(2024, 1, 2, 3, tzinfo=zone), zone: 1, "step": 3}, path)
+    assert torchkeep.load(path)["now"].tzinfo is zone
+
+    def _none(key: str) -> None:
+        raise zoneinfo.ZoneInfoNotFoundError(key)
+
+    monkeypatch.setattr("torchkeep.values.library.zoneinfo.ZoneInfo", _none)
+    with pytest.warns(torchkeep.TorchkeepWarning, match=r"Europe/Berlin came back as an inert Record.*no such zone"):
+        found = torchkeep.load(path)
+    assert (found["step"], type(found["now"]), found["now"].hour) == (3, torchkeep.Record, 3)
+    assert found["now"].timezone.key == "Europe/Berlin"
+
+
+def test_a_zone_without_a_name_is_refused(tmp_path: Path) -> None:
+    rules = b"TZif".ljust(20, b"\0") + struct.pack(">6llbb", 0, 0, 0, 0, 1, 4, 3600, 0, 0) + b"CET\0"
+    for key in (None, "../UTC"):
+        zone = zoneinfo.ZoneInfo.from_file(io.BytesIO(rules), key=key)
+        for value in (zone, datetime.datetime(2024, 1, 1, tzinfo=zone)):
+            with pytest.raises(torchkeep.UnsaveableError, match=r"obj\['a'\] .* without a name"):
+                torchkeep.save({"a": value}, tmp_path / "z.safetensors")
 
 
 def test_an_array_of_bytes_is_one_object_that_can_change(trip: Any) -> None:
@@ -274,7 +311,7 @@ KEYS: list[Any] = [
     Color.RED, Level.LOW, Perm.READ | Perm.WRITE, ..., (1, ...), pathlib.Path("x"), uuid.UUID(int=3), range(3), UTC,
     datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1, tzinfo=UTC), datetime.time(1), datetime.timedelta(3),
     decimal.Decimal(5), fractions.Fraction(1, 3), Point(7, (8, frozenset({9}))), np.int64(77), np.str_("s"),
-    np.dtype("f4"), torch.channels_last, torch.strided,
+    np.dtype("f4"), torch.channels_last, torch.strided, *([zoneinfo.ZoneInfo("UTC")] if HAVE_ZONES else []),
 ]  # fmt: skip
 
 

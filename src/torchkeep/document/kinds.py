@@ -150,7 +150,7 @@ def _timedelta(document: Document, value: Value) -> bool:
 
 
 def _timezone(document: Document, value: Value) -> bool:
-    return document.typed(value, "timezone") is not None
+    return document.typed(value, "timezone") is not None or document.typed(value, "ZoneInfo") is not None
 
 
 def _factory(document: Document, value: Value) -> bool:
@@ -249,6 +249,7 @@ KINDS: dict[str, Kind] = {
     "datetime": Kind(1, {**dict.fromkeys(("year", "month", "day"), _integer), **_CLOCK}),
     "timedelta": Kind(1, dict.fromkeys(("days", "seconds", "microseconds"), _integer)),
     "timezone": Kind(1, {"offset": _timedelta, "name": _text}, frozenset({"name"})),
+    "ZoneInfo": Kind(1, {"key": _text}),
     "UUID": Kind(1, {"hex": _text, "safe": _text}, frozenset({"safe"})),
     "Decimal": Kind(1, {"text": _text}),
     "Fraction": Kind(1, {"numerator": _integer, "denominator": _integer}),
@@ -410,7 +411,7 @@ def key_nodes(document: Document) -> KeyNodes:
 KEY_KINDS = frozenset(
     {"torch.Size", "torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "bytes", "str"}
     | {"range", "Ellipsis", "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone"}
-    | {"UUID", "Decimal", "Fraction", "numpy.scalar", "numpy.dtype"}
+    | {"ZoneInfo", "UUID", "Decimal", "Fraction", "numpy.scalar", "numpy.dtype"}
 )
 """Kinds of values that cannot change, so that they may be keys."""
 

@@ -351,6 +351,18 @@ class _Builder:
         self.audit.findings.append(Finding("record", "warning", "", message))
         return Record("functools.partial", fields)
 
+    def _zone(self, node: Typed, fields: dict[str, Any]) -> Any:
+        """A time zone by this machine's rules; a Record where it has none, and of each time in it."""
+        if (zone := library.make_zone(fields["key"])) is not None:
+            return zone
+        message = (
+            f"{brief_text(fields['key'])} came back as an inert Record, as does each time in it: no such zone here."
+        )
+        self.audit.findings.append(
+            Finding("record", "warning", "", message, "To have them, install the time zones: pip install tzdata.")
+        )
+        return Record("zoneinfo:ZoneInfo", fields)
+
     def _generator(self, node: Typed, fields: dict[str, Any]) -> Any:
         """A generator in the state that it was in; a Record where this machine does not have its device."""
         device, state = fields["device"], fields["state"]
@@ -595,6 +607,7 @@ _MADE_HERE: dict[str, Callable[[_Builder, Typed, dict[str, Any]], Any]] = {
     "derived": _Builder._derived,
     "namedtuple": _Builder._namedtuple,
     "partial": _Builder._partial,
+    "ZoneInfo": _Builder._zone,
     "enum": _Builder._enum,
     "torch.Generator": _Builder._generator,
     **dict.fromkeys(TENSOR_KINDS, _Builder._tensor),

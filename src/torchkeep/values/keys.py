@@ -9,6 +9,7 @@ import fractions
 import pathlib
 import struct
 import uuid
+import zoneinfo
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +26,7 @@ _TYPES = frozenset({
     torch.Size, torch.dtype, torch.device, torch.memory_format, torch.layout,
     range, type(...), uuid.UUID, decimal.Decimal, fractions.Fraction,
     datetime.date, datetime.time, datetime.datetime, datetime.timedelta, datetime.timezone,
+    zoneinfo.ZoneInfo,
     pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath,
 })  # fmt: skip
 

@@ -11,9 +11,11 @@ import datetime
 import decimal
 import fractions
 import pathlib
+import re
 import sys
 import types
 import uuid
+import zoneinfo
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +24,8 @@ from ..document import Typed
 from ..errors import FormatError, LimitError, brief
 from .encode import INLINE_NBYTES, Codec, Context, Hidden, Parts, codecs, typed
 from .keys import require_keys
+from .standins import Record
+from .state import is_a
 
 Fields = dict[str, Any]
 
@@ -114,7 +118,7 @@ def _clock(kind: str, *names: str) -> Codec:
 
     def codec(obj: Any, context: Context) -> Parts:
         zone = obj.tzinfo
-        if zone is not None and type(zone) is not datetime.timezone:
+        if zone is not None and type(zone) not in (datetime.timezone, zoneinfo.ZoneInfo):
             reason = f"has a time zone with rules of its own ({type(zone).__qualname__}), which a file does not hold"
             way_out = "Convert it first: .astimezone(datetime.timezone.utc)."
             raise context.unsaveable(obj, reason, way_out=way_out)
@@ -135,8 +139,40 @@ def _make_timezone(fields: Fields) -> datetime.timezone:
     return datetime.timezone(offset) if offset else datetime.timezone.utc
 
 
+def _zone(obj: zoneinfo.ZoneInfo, context: Context) -> Parts:
+    if not _is_zone_key(obj.key):
+        reason = "is a time zone without a name by which other machines know it"
+        raise context.unsaveable(obj, reason, way_out="Make it with zoneinfo.ZoneInfo(...), from a name of the IANA's.")
+    return typed("ZoneInfo", {"key": obj.key})
+
+
+def _is_zone_key(key: object) -> bool:
+    """Whether it is a name like ``Europe/Berlin``, and no way to another file."""
+    return type(key) is str and len(key) <= 255 and _ZONE_KEY.fullmatch(key) is not None
+
+
+_ZONE_KEY = re.compile("[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z][A-Za-z0-9_+-]*)*")
+
+
+def make_zone(key: str) -> zoneinfo.ZoneInfo | None:
+    """The rules of this machine for a time zone; None where it has none.
+
+    Raises:
+        FormatError: K-5, not the name of a time zone.
+    """
+    if not _is_zone_key(key):
+        raise FormatError(f"{brief(key)} is no name of a time zone", clause="K-5")
+    try:
+        return zoneinfo.ZoneInfo(key)
+    except (LookupError, ValueError, OSError, ImportError):
+        return None
+
+
 def _make_clock(cls: Any, *names: str) -> Callable[[Fields], Any]:
     def make(fields: Fields) -> Any:
+        if is_a(fields["timezone"], Record):  # of a zone that this machine lacks; the numbers are held against K-5
+            make(fields | {"timezone": None})
+            return Record(f"datetime:{cls.__name__}", fields)
         numbers = [fields[name] for name in (*names, *_CLOCK[:-1])]
         return cls(*numbers, fields["timezone"], fold=fields["fold"])
 
@@ -289,6 +325,7 @@ codecs.update(
         datetime.datetime: _clock("datetime", "year", "month", "day"),
         datetime.timedelta: _fields_of("timedelta", "days", "seconds", "microseconds"),
         datetime.timezone: _timezone,
+        zoneinfo.ZoneInfo: _zone,
         uuid.UUID: _uuid,
         decimal.Decimal: _decimal,
         fractions.Fraction: _fraction,
