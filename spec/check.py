@@ -1054,7 +1054,7 @@ KINDS: dict[str, dict[str, Field]] = {
     "Namespace": {"attributes": NAMES},
     "SimpleNamespace": {"attributes": NAMES},
     "namedtuple": {"class": _text_field, "names": _texts_field, "items": _tuple_field},
-    "enum": {"class": _text_field, "members": _texts_field},
+    "enum": {"class": _text_field, "members": _texts_field, "rest?": _integer_field},
     "slice": dict.fromkeys(("start", "stop", "step"), _any_field),
     "range": dict.fromkeys(("start", "stop", "step"), _integer_field),
     "Ellipsis": {},
@@ -1521,7 +1521,7 @@ def _is_field_name(name: str) -> bool:
 
 def _is_enum(document: Document, fields: Fields) -> bool:
     members = _items(document, fields["members"])
-    return len(set(members)) == len(members)
+    return len(set(members)) == len(members) and 0 < fields.get("rest", 1) < 2**64
 
 
 def _is_range(document: Document, fields: Fields) -> bool:

@@ -730,6 +730,8 @@ def library_kinds() -> bytes:
         member("models:Colour", "RED"),
         member("models:Mode", "READ", "WRITE"),
         member("models:Mode"),
+        one("enum", **{"class": "models:Mode"}, members=several("READ"), rest=8),
+        one("enum", **{"class": "models:Mode"}, members=several(), rest=2**64 - 1),
         one("slice", start=None, stop=10, step=None),
         one("slice", start=several(1, "a"), stop=itself, step=True),
         one("range", start=0, stop=10, step=1),
@@ -2431,6 +2433,15 @@ def _library_values(typed: Callable[..., None]) -> None:
         typed(f"K-5-namedtuple-{name}", why, "namedtuple", {"class": "a:B", "names": ["r", 1], "items": ["r", 2]},
               ["seq", "tuple", names], pair)  # fmt: skip
     typed("K-5-enum", "a member twice", "enum", {"class": "a:B", "members": ["r", 1]}, ["seq", "tuple", ["A", "A"]])
+    for name, why, rest in [
+        ("zero", "a flag with no bits more", 0),
+        ("negative", "a flag of a negative number", -2),
+        ("large", "a flag of 65 bits", ["i", hex(2**64)]),
+    ]:
+        typed(f"K-5-flag-{name}", why, "enum", {"class": "a:B", "members": ["r", 1], "rest": rest},
+              ["seq", "tuple", ["A"]])  # fmt: skip
+    typed("K-3-flag", "more bits of a flag in a text", "enum", {"class": "a:B", "members": ["r", 1], "rest": "8"},
+          ["seq", "tuple", ["A"]])  # fmt: skip
     typed("K-3-averaging", "a decay in a text", "torch.averaging", {"function": "get_ema_avg_fn", "decay": "0.5"})
     for name, why, fields in (
         ("function", "a function of no average", {"function": "update_bn"}),

@@ -49,7 +49,22 @@ class Perm(enum.Flag):
     ALL = 7
 
 
+class Kept(enum.IntFlag):
+    R = 1
+    W = 2
+
+
+class Size(tuple, enum.Enum):  # type: ignore[type-arg]
+    SMALL = (1, 1)
+    LARGE = (9, 9)
+
+
 Point = collections.namedtuple("Point", "x y")
+
+
+class Corner(Point, enum.Enum):
+    TOP = 0, 1
+    BOTTOM = 0, [0]
 
 
 class Row(NamedTuple):
@@ -86,7 +101,7 @@ class Both(Slotted):
         self.more = "in __dict__"
 
 
-CLASSES = [Color, Level, Perm, Point, Row, Config, Frozen, Slotted, Both]
+CLASSES = [Color, Level, Perm, Kept, Size, Corner, Point, Row, Config, Frozen, Slotted, Both]
 
 
 @pytest.fixture
@@ -132,6 +147,12 @@ EQUAL: list[Any] = [
     Perm.READ | Perm.RUN,
     Perm.ALL,
     Perm(0),
+    Kept(9),
+    Kept(2**63),
+    Kept.R | Kept.W,
+    Size.LARGE,
+    Corner.TOP,
+    Corner.BOTTOM,
     Config(0.1, [2, 3]),
     Frozen(3),
     pathlib.Path("a/b c"),
@@ -261,6 +282,31 @@ def test_members_are_the_members(trip: Any) -> None:
     assert trip(Perm.READ | Perm.WRITE) is Perm.READ | Perm.WRITE
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="flags have no boundary")
+def test_a_flag_that_keeps_what_no_member_has(tmp_path: Path) -> None:
+    path = tmp_path / "f.safetensors"
+    mode = enum.Flag("Mode", "A B", boundary=enum.KEEP)
+    mode.__module__ = mode.__qualname__ = "mode"
+    torchkeep.save({"mode": mode(0b1001)}, path)
+    assert torchkeep.load(path, classes={"mode:mode": mode})["mode"] == mode(9)
+    with pytest.warns(torchkeep.TorchkeepWarning, match="inert Records"):
+        assert (vars(torchkeep.load(path)["mode"])["members"], torchkeep.load(path)["mode"].rest) == (("A",), 8)
+    more = enum.Flag("Mode", "A B C D")
+    assert torchkeep.load(path, classes={"mode:mode": more})["mode"] is more.A | more.D
+    for boundary in (enum.STRICT, enum.CONFORM, enum.EJECT):
+        other = enum.Flag("Mode", "A B", boundary=boundary)
+        with pytest.raises(torchkeep.ChangedClassError, match=r"bits that no member has.*as a Record"):
+            torchkeep.load(path, classes={"mode:mode": other})
+    with pytest.raises(torchkeep.LoadError, match="which is no Flag"):
+        torchkeep.load(path, classes={"mode:mode": enum.Enum("Mode", "A B")})
+    assert "['mode']: mode:mode.A|8" in "\n".join(torchkeep.inspect(path).tree())
+
+
+def test_a_flag_of_too_many_bits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(torchkeep.UnsaveableError, match="more than 64 bits"):
+        torchkeep.save([Kept(2**64)], tmp_path / "f.safetensors")
+
+
 def test_slots(trip: Any) -> None:
     found = trip([Slotted(5), Both("x")])
     assert (found[0].value, found[0].private()) == (5, [5])
@@ -308,7 +354,8 @@ def test_what_is_shared_stays_shared(trip: Any) -> None:
 
 
 KEYS: list[Any] = [
-    Color.RED, Level.LOW, Perm.READ | Perm.WRITE, ..., (1, ...), pathlib.Path("x"), uuid.UUID(int=3), range(3), UTC,
+    Color.RED, Level.LOW, Perm.READ | Perm.WRITE, Kept(9), Size.SMALL, Corner.TOP, ..., (1, ...),
+    pathlib.Path("x"), uuid.UUID(int=3), range(3), UTC,
     datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1, tzinfo=UTC), datetime.time(1), datetime.timedelta(3),
     decimal.Decimal(5), fractions.Fraction(1, 3), Point(7, (8, frozenset({9}))), np.int64(77), np.str_("s"),
     np.dtype("f4"), torch.channels_last, torch.strided, *([zoneinfo.ZoneInfo("UTC")] if HAVE_ZONES else []),

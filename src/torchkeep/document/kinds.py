@@ -242,7 +242,7 @@ KINDS: dict[str, Kind] = {
     "range": Kind(1, dict.fromkeys(("start", "stop", "step"), _integer)),
     "Ellipsis": Kind(1, {}),
     "namedtuple": Kind(1, {"class": _text, "names": _texts, "items": _tuple}),
-    "enum": Kind(1, {"class": _text, "members": _texts}),
+    "enum": Kind(1, {"class": _text, "members": _texts, "rest": _integer}, frozenset({"rest"})),
     "path": Kind(1, {"flavour": _text, "pure": _flag, "text": _text}),
     "date": Kind(1, dict.fromkeys(("year", "month", "day"), _integer)),
     "time": Kind(1, _CLOCK),
@@ -329,6 +329,9 @@ OWN_FIELDS = frozenset(
     }
 )
 """Fields whose map or tuple is part of the object rather than an object of its own: nothing else refers to it."""
+
+MAX_FLAG_NBITS = 64
+"""Most bits of a flag of which its class has no member."""
 
 MAX_KEY_WEIGHT = 1000
 """Most scalars in a dict key or a set element, each counted as often as hashing it would meet it."""

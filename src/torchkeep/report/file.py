@@ -422,7 +422,8 @@ def _value_text(document: Document, node: Typed) -> str:
     """A value that is no container, on one line."""
     fields = node.fields
     if node.kind == "enum":
-        return f"{printable(str(fields['class']))}.{printable('|'.join(document.texts(fields['members'])) or '0')}"
+        names = [*document.texts(fields["members"]), *([_leaf(document, fields["rest"])] if "rest" in fields else [])]
+        return f"{printable(str(fields['class']))}.{printable('|'.join(names) or '0')}"
     if node.kind in SOURCES:
         return _hook_text(document, node)
     if node.kind == "torch.uninitialized":

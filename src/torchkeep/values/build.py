@@ -23,6 +23,7 @@ import torch
 from ..document import (
     HOOK_KINDS,
     MAX_COLLISIONS,
+    MAX_FLAG_NBITS,
     ROLES,
     TENSOR_KINDS,
     Document,
@@ -393,10 +394,13 @@ class _Builder:
     def _enum(self, node: Typed, fields: dict[str, Any]) -> Any:
         """A member that is there already. A flag of several may be new: its class makes it only if it was named."""
         names: tuple[str, ...] = fields["members"]
+        rest: int = fields.get("rest", 0)
         if len(set(names)) != len(names):
             raise FormatError(f"an enum whose members {brief(names)} are there twice", clause="K-5")
+        if "rest" in fields and not 0 < rest < 2**MAX_FLAG_NBITS:
+            raise FormatError(f"a flag with {brief(rest)} more than its members", clause="K-5")
         cls = self.audit.of(node)
-        record = Record(node.text("class"), {"members": names})
+        record = Record(node.text("class"), {name: value for name, value in fields.items() if name != "class"})
         if cls is None:
             return record
         members = vars(cls)["_member_map_"]
@@ -405,21 +409,34 @@ class _Builder:
                 f"{class_name(cls)} has no member {', '.join(absent)}, which the file needs. Nothing was loaded. "
                 "Add it, or have it back as a Record: do not pass the class."
             )
-        if len(names) == 1:
+        if len(names) == 1 and not rest:
             return members[names[0]]
         values = [object.__getattribute__(members[name], "_value_") for name in names]
         if not issubclass(cls, enum.Flag) or not all(type(value) is int for value in values):
             raise FormatError(f"{len(names)} members of {class_name(cls)}, which is no Flag", clause="K-5")
-        value = functools.reduce(int.__or__, values, 0)
+        value = functools.reduce(int.__or__, values, rest)
         if value in vars(cls)["_value2member_map_"]:
             return vars(cls)["_value2member_map_"][value]
         if self.audit.opened[node.text("class"), "enum"].how == "named" or _is_plain_flag(cls):
-            return cls(value)
+            return self._flag(node, cls, value)
         message = f"members of {node.text('class')} came back as an inert Record: joining them runs code of the class."
         self.audit.findings.append(
             Finding("record", "warning", "", message, f"To run it, pass classes=[{cls.__name__}].")
         )
         return record
+
+    def _flag(self, node: Typed, cls: type[enum.Flag], value: int) -> Any:
+        """A flag that is none of the members, made by its class."""
+        try:
+            made: Any = cls(value)
+        except ValueError:
+            made = None
+        if not is_a(made, cls) or object.__getattribute__(made, "_value_") != value:
+            raise ChangedClassError(
+                f"{node.text('class')} kept bits that no member has when it was saved, and {class_name(cls)} does not. "
+                "Nothing was loaded. Add members for them, or have it back as a Record: do not pass the class."
+            )
+        return made
 
     def _method(self, node: Typed, owner: torch.nn.Module, name: str) -> Any:
         """A bound method of a class that the caller named; for a skeleton a Record, otherwise."""

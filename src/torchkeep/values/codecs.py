@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..document import MAX_FLAG_NBITS
 from ..limits import LIMITS
 from . import averaging, data_table, torch_table
 from .derived import BUILTINS, builtin_of, plain_of
@@ -267,6 +268,7 @@ def _enum(obj: enum.Enum, context: Context) -> Parts:
         _require_program(obj, context)
     members = vars(cls)["_member_map_"]
     names = [obj._name_] if obj._name_ in members else []
+    rest: int = 0
     if not names and isinstance(obj, enum.Flag):
         rest = obj._value_
         inside = [
@@ -276,11 +278,12 @@ def _enum(obj: enum.Enum, context: Context) -> Parts:
             if one._value_ & rest:
                 names.append(one._name_)
                 rest &= ~one._value_
-        if rest:
-            raise context.unsaveable(obj, "has bits that no member of its class has")
+        if rest and not 0 < rest < 2**MAX_FLAG_NBITS:
+            raise context.unsaveable(obj, f"is negative, or has more than {MAX_FLAG_NBITS} bits")
     elif not names:
         raise context.unsaveable(obj, "is no member of its class")
-    return typed("enum", {"class": table_name or context.remember(cls), "members": tuple(names)})
+    fields = {"class": table_name or context.remember(cls), "members": tuple(names)}
+    return typed("enum", fields | ({"rest": rest} if rest else {}))
 
 
 def _stand_in(obj: Record | Skeleton, context: Context) -> Parts:

@@ -50,7 +50,7 @@ def _require(key: Any, context: Context) -> None:
         if weight > MAX_KEY_WEIGHT:
             reason = f"has more than {MAX_KEY_WEIGHT} parts, too many for a key"
             raise context.unsaveable(key, reason, way_out=_WAY_OUT)
-        names = fields_of(type(current)) or ()
+        names = () if isinstance(current, enum.Enum) else fields_of(type(current)) or ()
         weight += 1 + len(names) if names else 0  # a file names them beside the items
         if type(current) in (tuple, frozenset) or names:
             pending.extend(current)
