@@ -45,11 +45,12 @@ from .derived import BUILTINS, builtin_of, filled, shell_of
 from .hooked import Hook, put_on
 from .lazy import make_lazy, make_uninitialized
 from .pack import buffer_of
+from .packed import require_packed
 from .parametrized import restore
 from .registry import ModuleState, class_name, registration
 from .standins import Record, Skeleton
 from .state import is_a, is_of_dataclasses, namespace_of, set_state, slots_of
-from .trust import fields_of
+from .trust import fields_of, is_return_type
 
 _MISSING = object()
 
@@ -340,7 +341,9 @@ class _Builder:
                 f"{node.text('class')} had the fields {', '.join(names)} when it was saved, and {class_name(cls)} has "
                 f"{', '.join(fields_of(cls) or ())}. Nothing was loaded. Without the class it comes back as a Record."
             )
-        return tuple.__new__(cls, items)
+        if issubclass(cls, torch.nn.utils.rnn.PackedSequence):
+            require_packed(items)
+        return cls(items) if is_return_type(cls) else tuple.__new__(cls, items)
 
     def _partial(self, node: Typed, fields: dict[str, Any]) -> Any:
         """A partial; a Record where its function did not open, or is a data type that might make anything of these."""

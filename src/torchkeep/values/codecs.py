@@ -35,7 +35,7 @@ from .pack import buffer_of
 from .registry import class_name
 from .standins import Record, Skeleton
 from .state import is_of_dataclasses, slots_of, state_of
-from .trust import fields_of, hides, is_plain_class
+from .trust import fields_of, hides, is_plain_class, is_return_type
 
 
 def _sequence_codec(kind: str) -> Codec:
@@ -183,7 +183,7 @@ def _object(obj: Any, context: Context) -> Parts:
     """An object of a class that nothing else is known of."""
     cls = type(obj)
     names = fields_of(cls)
-    bare = not state_of(obj).keys() - {"__orig_class__"}
+    bare = is_return_type(cls) or not state_of(obj).keys() - {"__orig_class__"}
     if names is not None and len(names) == tuple.__len__(obj) and bare and all(map(_is_public, names)):
         return _namedtuple(obj, context)
     if any(base in BUILTINS for base in cls.__mro__):
@@ -251,10 +251,12 @@ def _require_program(obj: Any, context: Context) -> None:
 def _namedtuple(obj: tuple[Any, ...], context: Context) -> Parts:
     """Its fields by name. One with attributes, or with fields like ``_1``, is saved as what derives from a tuple."""
     cls = type(obj)
-    _require_program(obj, context)
+    table_name = torch_table.name_of(cls)
+    if table_name is None:
+        _require_program(obj, context)
     context.without_typing(state_of(obj))
-    items = tuple(tuple.__iter__(obj))
-    return typed("namedtuple", {"class": context.remember(cls), "names": (*(fields_of(cls) or ()),), "items": items})
+    fields = {"class": table_name or context.remember(cls), "names": (*(fields_of(cls) or ()),)}
+    return typed("namedtuple", fields | {"items": tuple(tuple.__iter__(obj))})
 
 
 def _is_public(name: str) -> bool:
