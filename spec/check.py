@@ -1068,6 +1068,7 @@ KINDS: dict[str, dict[str, Field]] = {
     "UUID": {"hex": _text_field, "safe?": _text_field},
     "Decimal": {"text": _text_field},
     "Fraction": dict.fromkeys(("numerator", "denominator"), _integer_field),
+    "Random": {"state": _bytes_field, "gauss": _or_null(lambda document, value: isinstance(value, float))},
     "torch.memory_format": {"name": _text_field},
     "torch.layout": {"name": _text_field},
     "torch.Generator": {"device": _text_field, "state": _bytes_field},
@@ -1586,6 +1587,10 @@ def _is_fraction(document: Document, fields: Fields) -> bool:
     return denominator >= 1 and math.gcd(numerator, denominator) == 1
 
 
+def _is_random(document: Document, fields: Fields) -> bool:
+    return len(fields["state"]) == 2500 and int.from_bytes(fields["state"][2496:], "little") <= 624
+
+
 def _itemsize(text: str) -> int | None:
     """Bytes of an element of one of numpy's dtypes; None for a text that is none of a file."""
     if text in TORCH_DTYPES or re.fullmatch(">([iu][248]|f[248]|c8|c16)", text):
@@ -1675,6 +1680,7 @@ VALUES: dict[str, Callable[[Document, Fields], bool]] = {
     "UUID": _is_uuid,
     "Decimal": _is_decimal,
     "Fraction": _is_fraction,
+    "Random": _is_random,
     "torch.averaging": _is_averaging,
     "torch.uninitialized": _is_uninitialized,
     "pruning_method": _is_pruning_method,

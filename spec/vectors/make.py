@@ -11,6 +11,7 @@ the point. The same bytes come out on every machine.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import struct
@@ -759,6 +760,8 @@ def library_kinds() -> bytes:
         one("UUID", hex="f" * 32, safe="unsafe"),
         *[one("Decimal", text=text) for text in DECIMALS],
         *[one("Fraction", numerator=n, denominator=d) for n, d in ((-1, 3), (0, 1), (longest, 2**16383))],
+        one("Random", state=pattern(2496) + struct.pack("<I", 624), gauss=None),
+        one("Random", state=pattern(2496) + struct.pack("<I", 0), gauss=-0.5),
     ))  # fmt: skip
     classes = dict.fromkeys(
         ["models:Point", "models:Colour", "models:Mode", "models:Größe", "models:Nothing"], ClassInfo()
@@ -2571,6 +2574,17 @@ def _library_values(typed: Callable[..., None]) -> None:
         ("of-zero", "0 / 2", 0, 2),
     ]:
         typed(f"K-5-fraction-{name}", why, "Fraction", {"numerator": numerator, "denominator": denominator})
+    for name, why, state in [
+        ("short", "a state of 624 integers", bytes(2496)),
+        ("long", "a state of 626 integers", bytes(2504)),
+        ("place", "a next number beyond the last", bytes(2496) + struct.pack("<I", 625)),
+        ("far", "a next number at the place -1", bytes(2496) + b"\xff" * 4),
+    ]:
+        text = base64.b64encode(state).decode()
+        typed(f"K-5-random-{name}", why, "Random", {"state": ["b", text], "gauss": None})
+    short = ["b", "AAAA"]
+    typed("K-3-random", "a state in a tuple", "Random", {"state": ["r", 1], "gauss": None}, ["seq", "tuple", [1]])
+    typed("K-3-random-gauss", "a next number that is an integer", "Random", {"state": short, "gauss": 1})
     long = ["i", hex(2**16384)]
     typed("LIMIT-numerator", "a numerator of 16,385 bits", "Fraction", {"numerator": long, "denominator": 1})
     typed("LIMIT-denominator", "a denominator of 16,385 bits", "Fraction", {"numerator": 1, "denominator": long})

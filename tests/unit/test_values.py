@@ -13,6 +13,7 @@ import functools
 import io
 import os
 import pathlib
+import random
 import struct
 import subprocess
 import sys
@@ -492,6 +493,20 @@ def test_a_generator_goes_on_where_it_was(trip: Any) -> None:
     torch.randn(5, generator=generator)
     found = trip(generator)
     assert torch.equal(torch.randn(9, generator=found), torch.randn(9, generator=generator))
+
+
+def test_a_generator_of_python_goes_on_where_it_was(trip: Any) -> None:
+    generator = random.Random(3)
+    generator.gauss(0, 1)
+    generator.random()
+    found = trip([generator, generator])
+    assert found[0] is found[1]
+    assert type(found[0]) is random.Random
+    assert found[0].getstate() == generator.getstate()
+    assert [found[0].gauss(0, 1) for _ in range(3)] == [generator.gauss(0, 1) for _ in range(3)]
+    assert trip(random.Random("a seed")).random() == random.Random("a seed").random()
+    with pytest.raises(torchkeep.UnsaveableError, match="of a type that this release does not save"):
+        trip(random.SystemRandom())
 
 
 # --- classes as values ------------------------------------------------------------------------------

@@ -35,6 +35,10 @@ def _integer(document: Document, value: Value) -> bool:
     return type(value) is int
 
 
+def _float(document: Document, value: Value) -> bool:
+    return type(value) is float
+
+
 def _number(document: Document, value: Value) -> bool:
     return type(value) in (int, float)
 
@@ -253,6 +257,7 @@ KINDS: dict[str, Kind] = {
     "UUID": Kind(1, {"hex": _text, "safe": _text}, frozenset({"safe"})),
     "Decimal": Kind(1, {"text": _text}),
     "Fraction": Kind(1, {"numerator": _integer, "denominator": _integer}),
+    "Random": Kind(1, {"state": _bytes, "gauss": _or_none(_float)}),
     # torch's and numpy's
     "torch.memory_format": Kind(1, {"name": _text}),
     "torch.layout": Kind(1, {"name": _text}),
@@ -418,7 +423,7 @@ KEY_KINDS = frozenset(
 )
 """Kinds of values that cannot change, so that they may be keys."""
 
-DATA_KINDS = KEY_KINDS - {"namedtuple", "enum"} | {"bytearray", "slice", "numpy.ndarray"}
+DATA_KINDS = KEY_KINDS - {"namedtuple", "enum"} | {"bytearray", "slice", "Random", "numpy.ndarray"}
 """Kinds of values that are data alone: no class of a program makes them, and they cannot be called."""
 
 CONTAINER_KINDS = frozenset({"OrderedDict", "defaultdict", "Counter", "deque", "Namespace", "SimpleNamespace"})

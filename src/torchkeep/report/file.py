@@ -431,6 +431,8 @@ def _value_text(document: Document, node: Typed) -> str:
         return (
             f"uninitialized {f'{frozen}parameter' if fields['parameter'] else 'buffer'} {printable(node.text('dtype'))}"
         )
+    if node.kind == "Random":
+        return "random.Random"
     if node.kind == "torch.Generator":
         return f"torch.Generator on {printable(str(fields['device']))}"
     values = [value for name, value in fields.items() if name != "writeable"]

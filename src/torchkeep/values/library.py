@@ -11,7 +11,9 @@ import datetime
 import decimal
 import fractions
 import pathlib
+import random
 import re
+import struct
 import sys
 import types
 import uuid
@@ -273,6 +275,25 @@ def _make_range(fields: Fields) -> range:
     return range(fields["start"], fields["stop"], fields["step"])
 
 
+def _random(obj: random.Random, context: Context) -> Parts:
+    version, words, gauss = obj.getstate()
+    if version != random.Random.VERSION or not (gauss is None or type(gauss) is float):
+        raise context.unsaveable(obj, "is in a state that Python's own methods do not lead to")
+    return typed("Random", {"state": _TWISTER.pack(*words), "gauss": gauss})
+
+
+_TWISTER = struct.Struct("<625I")
+"""The words of a Mersenne Twister, and where among them the next number begins."""
+
+
+def _make_random(fields: Fields) -> random.Random:
+    if len(fields["state"]) != _TWISTER.size:
+        raise ValueError(f"a state of {len(fields['state'])} bytes")
+    made = random.Random(0)
+    made.setstate((random.Random.VERSION, _TWISTER.unpack(fields["state"]), fields["gauss"]))
+    return made
+
+
 def make(kind: str, fields: Fields) -> Any:
     """A value of a kind in `MAKE`.
 
@@ -306,6 +327,7 @@ MAKE: dict[str, Callable[[Fields], Any]] = {
     "timezone": _make_timezone,
     "UUID": _make_uuid,
     "Decimal": _make_decimal,
+    "Random": _make_random,
     "Fraction": _make_fraction,
 }
 """Values that cannot change, made once what they are made of is there."""
@@ -328,6 +350,7 @@ codecs.update(
         zoneinfo.ZoneInfo: _zone,
         uuid.UUID: _uuid,
         decimal.Decimal: _decimal,
+        random.Random: _random,
         fractions.Fraction: _fraction,
     }
 )
