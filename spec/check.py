@@ -1009,7 +1009,7 @@ def _tuple_of_field(*kinds: str) -> Field:
     )
 
 
-_timezone_field = _or_null(_typed_field("timezone"))
+_timezone_field = _or_null(_typed_field("timezone", "ZoneInfo"))
 DATE: dict[str, Field] = dict.fromkeys(("year", "month", "day"), _integer_field)
 CLOCK: dict[str, Field] = dict.fromkeys(("hour", "minute", "second", "microsecond", "fold"), _integer_field)
 KINDS: dict[str, dict[str, Field]] = {
@@ -1019,6 +1019,7 @@ KINDS: dict[str, dict[str, Field]] = {
     "torch.device": {"name": _text_field},
     "bytes": {"data": _tensor_field},
     "str": {"data": _tensor_field},
+    "bytearray": {"data": _tensor_field},
     "class": {"name": _text_field},
     "function": {"name": _text_field},
     "method": {"self": _module_field, "name": _text_field},
@@ -1053,18 +1054,21 @@ KINDS: dict[str, dict[str, Field]] = {
     "Namespace": {"attributes": NAMES},
     "SimpleNamespace": {"attributes": NAMES},
     "namedtuple": {"class": _text_field, "names": _texts_field, "items": _tuple_field},
-    "enum": {"class": _text_field, "members": _texts_field},
+    "enum": {"class": _text_field, "members": _texts_field, "rest?": _integer_field},
     "slice": dict.fromkeys(("start", "stop", "step"), _any_field),
     "range": dict.fromkeys(("start", "stop", "step"), _integer_field),
+    "Ellipsis": {},
     "path": {"flavour": _text_field, "pure": _flag_field, "text": _text_field},
     "date": DATE,
     "time": {**CLOCK, "timezone": _timezone_field},
     "datetime": {**DATE, **CLOCK, "timezone": _timezone_field},
     "timedelta": dict.fromkeys(("days", "seconds", "microseconds"), _integer_field),
     "timezone": {"offset": _typed_field("timedelta"), "name?": _text_field},
+    "ZoneInfo": {"key": _text_field},
     "UUID": {"hex": _text_field, "safe?": _text_field},
     "Decimal": {"text": _text_field},
     "Fraction": dict.fromkeys(("numerator", "denominator"), _integer_field),
+    "Random": {"state": _bytes_field, "gauss": _or_null(lambda document, value: isinstance(value, float))},
     "torch.memory_format": {"name": _text_field},
     "torch.layout": {"name": _text_field},
     "torch.Generator": {"device": _text_field, "state": _bytes_field},
@@ -1164,8 +1168,8 @@ MUTABLE = {
 """Kinds of node that exist before what they hold does, so that a cycle may pass through them."""
 KEYS = {
     "torch.Size", "torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "bytes", "str", "range",
-    "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone", "UUID", "Decimal", "Fraction",
-    "numpy.scalar", "numpy.dtype",
+    "Ellipsis", "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone", "ZoneInfo", "UUID",
+    "Decimal", "Fraction", "numpy.scalar", "numpy.dtype",
 }  # fmt: skip
 """Typed nodes that may be a key."""
 TENSORS = {
@@ -1173,7 +1177,7 @@ TENSORS = {
     "wrapper_tensor",
 }  # fmt: skip
 """Typed nodes that are tensors."""
-NAMED_KINDS = {"torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "numpy.dtype"}
+NAMED_KINDS = {"torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "numpy.dtype", "ZoneInfo"}
 """Those that are equal where their names are."""
 
 
@@ -1194,7 +1198,7 @@ def check_nodes(document: Document) -> None:
     check_hooks(document, referred)
     views = Counter(document.stored)
     for node in document.nodes:
-        if node.tag == "typed" and node.kind in ("bytes", "str"):
+        if node.tag == "typed" and node.kind in ("bytes", "str", "bytearray"):
             tensor = node.values[0]
             alone = referred[tensor] == 1 and views[document.stored[tensor.index]] == 1
             require(alone, "V-5", f"the tensor of {node.kind!r} is not its own")
@@ -1520,7 +1524,7 @@ def _is_field_name(name: str) -> bool:
 
 def _is_enum(document: Document, fields: Fields) -> bool:
     members = _items(document, fields["members"])
-    return len(set(members)) == len(members)
+    return len(set(members)) == len(members) and 0 < fields.get("rest", 1) < 2**64
 
 
 def _is_range(document: Document, fields: Fields) -> bool:
@@ -1562,6 +1566,11 @@ def _is_timezone(document: Document, fields: Fields) -> bool:
     return abs((days * 86_400 + seconds) * 10**6 + microseconds) < 86_400 * 10**6
 
 
+def _is_zone(document: Document, fields: Fields) -> bool:
+    part = "[A-Za-z][A-Za-z0-9_+-]*"
+    return len(fields["key"]) <= 255 and re.fullmatch(f"{part}(/{part})*", fields["key"]) is not None
+
+
 def _is_uuid(document: Document, fields: Fields) -> bool:
     return bool(re.fullmatch("[0-9a-f]{32}", fields["hex"])) and fields.get("safe", "safe") in ("safe", "unsafe")
 
@@ -1578,6 +1587,10 @@ def _is_fraction(document: Document, fields: Fields) -> bool:
     long = max(numerator.bit_length(), denominator.bit_length()) > MAX_FRACTION_NBITS
     require(not long, "LIMIT", "a fraction is too long")
     return denominator >= 1 and math.gcd(numerator, denominator) == 1
+
+
+def _is_random(document: Document, fields: Fields) -> bool:
+    return len(fields["state"]) == 2500 and int.from_bytes(fields["state"][2496:], "little") <= 624
 
 
 def _itemsize(text: str) -> int | None:
@@ -1665,9 +1678,11 @@ VALUES: dict[str, Callable[[Document, Fields], bool]] = {
     "datetime": _is_datetime,
     "timedelta": _is_timedelta,
     "timezone": _is_timezone,
+    "ZoneInfo": _is_zone,
     "UUID": _is_uuid,
     "Decimal": _is_decimal,
     "Fraction": _is_fraction,
+    "Random": _is_random,
     "torch.averaging": _is_averaging,
     "torch.uninitialized": _is_uninitialized,
     "pruning_method": _is_pruning_method,
@@ -1802,10 +1817,14 @@ def _value_of(document: Document, node: Node) -> Any:
         return _pure_path(fields)
     if node.kind == "UUID":
         return uuid.UUID(fields["hex"])
+    if node.kind == "Ellipsis":
+        return ...
     if node.kind == "timezone":
         return datetime.timezone(datetime.timedelta(*_items(document, fields["offset"])))
     if node.kind in ("time", "datetime"):
         *numbers, _, zone = node.values
+        if zone and document.nodes[zone.index].kind == "ZoneInfo":  # whose rules each machine has of its own
+            return node.kind, *numbers, *document.nodes[zone.index].values
         make: Any = datetime.time if node.kind == "time" else datetime.datetime
         return make(*numbers, _value_of(document, document.nodes[zone.index]) if zone else None)
     makers: dict[str, Any] = {"range": range, "Fraction": Fraction, "date": datetime.date}

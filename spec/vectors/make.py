@@ -11,6 +11,7 @@ the point. The same bytes come out on every machine.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import struct
@@ -254,6 +255,15 @@ def texts() -> bytes:
 @accept
 def byte_strings() -> bytes:
     return native(Ref(0), [Seq("list", (b"", b"\0", b"ab", b"abc", b"abcd", bytes(range(256))))])
+
+
+@accept
+def byte_arrays() -> bytes:
+    """Bytes that can change: none, a few, and the same ones twice."""
+    tensors = Tensors()
+    few, none = (tensors.add(RESERVED + name, "uint8", (n,)) for name, n in (("few", 4), ("none", 0)))
+    first = one("bytearray", data=few)
+    return native(Ref(0), numbered(Seq("list", (first, one("bytearray", data=none), first))), tensors)
 
 
 @accept
@@ -721,10 +731,14 @@ def library_kinds() -> bytes:
         member("models:Colour", "RED"),
         member("models:Mode", "READ", "WRITE"),
         member("models:Mode"),
+        one("enum", **{"class": "models:Mode"}, members=several("READ"), rest=8),
+        one("enum", **{"class": "models:Mode"}, members=several(), rest=2**64 - 1),
         one("slice", start=None, stop=10, step=None),
         one("slice", start=several(1, "a"), stop=itself, step=True),
         one("range", start=0, stop=10, step=1),
         one("range", start=2**70, stop=-5, step=-(2**64)),
+        one("Ellipsis"),
+        several(one("slice", start=None, stop=None, step=None), one("Ellipsis")),
         *[one("path", flavour="posix", pure=i % 2 == 0, text=text) for i, text in enumerate(POSIX)],
         *[one("path", flavour="windows", pure=i % 2 == 0, text=text) for i, text in enumerate(WINDOWS)],
         *[one("date", **date_of(*day)) for day in ((1, 1, 1), (2024, 2, 29), (2000, 2, 29), (9999, 12, 31))],
@@ -738,11 +752,16 @@ def library_kinds() -> bytes:
         named,
         *[zone_of(0, 0), zone_of(0, 0, name="UTC"), zone_of(0, 0, name="")],
         *[zone_of(-1, 0, 1), zone_of(0, 86_399, 999_999)],
+        *[one("ZoneInfo", key=key) for key in ("UTC", "Etc/GMT+5", "America/North_Dakota/Center", "a" * 255)],
+        one("time", **clock(1, 2, 3, 4, 0, one("ZoneInfo", key="Europe/Berlin"))),
+        one("datetime", **date_of(2024, 10, 27), **clock(2, 30, 0, 0, 1, one("ZoneInfo", key="Europe/Berlin"))),
         one("UUID", hex="0123456789abcdef" * 2),
         one("UUID", hex="0" * 32, safe="safe"),
         one("UUID", hex="f" * 32, safe="unsafe"),
         *[one("Decimal", text=text) for text in DECIMALS],
         *[one("Fraction", numerator=n, denominator=d) for n, d in ((-1, 3), (0, 1), (longest, 2**16383))],
+        one("Random", state=pattern(2496) + struct.pack("<I", 624), gauss=None),
+        one("Random", state=pattern(2496) + struct.pack("<I", 0), gauss=-0.5),
     ))  # fmt: skip
     classes = dict.fromkeys(
         ["models:Point", "models:Colour", "models:Mode", "models:Größe", "models:Nothing"], ClassInfo()
@@ -949,6 +968,7 @@ def keys_of_library_kinds() -> bytes:
     moment = one("datetime", **date_of(2024, 2, 29), **clock(12, 0, 0, 0, 0, zone_of(0, 3600)))
     keys = [
         one("range", start=0, stop=10, step=2),
+        one("Ellipsis"),
         member("models:Colour", "RED"),
         member("models:Colour"),
         *[one("path", flavour=flavour, pure=True, text="a") for flavour in ("posix", "windows")],
@@ -960,6 +980,8 @@ def keys_of_library_kinds() -> bytes:
         one("time", **clock(12, 0, 0, 0, 0, zone_of(0, 0))),
         one("timedelta", days=0, seconds=3600, microseconds=0),
         zone_of(0, 7200, name="CEST"),
+        *[one("ZoneInfo", key=key) for key in ("UTC", "Etc/UTC", "Nowhere")],
+        *[one("datetime", **date_of(2024, 1, d), **clock(1, 0, 0, 0, 0, one("ZoneInfo", key="UTC"))) for d in (1, 2)],
         *[one("UUID", hex=digit * 32) for digit in "0f"],
         *[one("Decimal", text=text) for text in ("2.50", "0.1", "NaN", "NaN", "Infinity", "1E+999999999999999999")],
         *[one("Fraction", numerator=n, denominator=d) for n, d in ((1, 3), (7, 1))],
@@ -2292,10 +2314,13 @@ def _library_fields(typed: Callable[..., None]) -> None:
     typed("K-3-path-bytes", "a path in bytes", "path", {"flavour": "posix", "pure": True, "text": ["b", "YQ=="]})
     typed("K-3-year-text", "a year that is a text", "date", DAY | {"year": "2024"})
     typed("K-3-fold-true", "fold is true", "time", CLOCK | {"fold": True})
+    typed("K-2-ellipsis", "an Ellipsis with a field", "Ellipsis", {"name": "..."})
+    typed("K-3-bytearray", "a bytearray of bytes in place", "bytearray", {"data": ["b", "YQ=="]})
     typed("K-3-time-zone-text", "a time zone that is a text", "time", CLOCK | {"timezone": "UTC"})
     typed("K-3-time-zone-timedelta", "a time zone that is a timedelta", "datetime",
           DAY | CLOCK | {"timezone": ["r", 1]}, ["typed", "timedelta", 1, DELTA])  # fmt: skip
     typed("K-3-seconds-float", "seconds that are a float", "timedelta", DELTA | {"seconds": ["f", "0.5"]})
+    typed("K-3-zone", "a time zone by number", "ZoneInfo", {"key": 1})
     typed("K-3-offset", "an offset in seconds", "timezone", {"offset": 3600})
     typed("K-3-time-zone-name", "a name that is null", "timezone", {"offset": ["r", 1], "name": None},
           ["typed", "timedelta", 1, DELTA])  # fmt: skip
@@ -2417,6 +2442,15 @@ def _library_values(typed: Callable[..., None]) -> None:
         typed(f"K-5-namedtuple-{name}", why, "namedtuple", {"class": "a:B", "names": ["r", 1], "items": ["r", 2]},
               ["seq", "tuple", names], pair)  # fmt: skip
     typed("K-5-enum", "a member twice", "enum", {"class": "a:B", "members": ["r", 1]}, ["seq", "tuple", ["A", "A"]])
+    for name, why, rest in [
+        ("zero", "a flag with no bits more", 0),
+        ("negative", "a flag of a negative number", -2),
+        ("large", "a flag of 65 bits", ["i", hex(2**64)]),
+    ]:
+        typed(f"K-5-flag-{name}", why, "enum", {"class": "a:B", "members": ["r", 1], "rest": rest},
+              ["seq", "tuple", ["A"]])  # fmt: skip
+    typed("K-3-flag", "more bits of a flag in a text", "enum", {"class": "a:B", "members": ["r", 1], "rest": "8"},
+          ["seq", "tuple", ["A"]])  # fmt: skip
     typed("K-3-averaging", "a decay in a text", "torch.averaging", {"function": "get_ema_avg_fn", "decay": "0.5"})
     for name, why, fields in (
         ("function", "a function of no average", {"function": "update_bn"}),
@@ -2483,6 +2517,26 @@ def _library_values(typed: Callable[..., None]) -> None:
         ("year", "an offset of 365 days", {"days": 365}),
     ]:
         typed(f"K-5-timezone-{name}", why, "timezone", {"offset": ["r", 1]}, ["typed", "timedelta", 1, DELTA | changed])
+    for name, why, key in [
+        ("empty", "an empty name of a time zone", ""),
+        ("slash", "a time zone by its path", "/usr/share/zoneinfo/UTC"),
+        ("slash-behind", "a slash behind a time zone", "Europe/"),
+        ("slashes", "two slashes in a time zone", "Europe//Berlin"),
+        ("up", "a time zone in the folder above", "../UTC"),
+        ("backslash", "a time zone with a backslash", "Europe\\Berlin"),
+        ("dot", "a time zone with a dot", "zone.tab"),
+        ("drive", "a time zone on a drive", "C:/UTC"),
+        ("hyphen", "a part that begins with a hyphen", "Etc/-5"),
+        ("underscore", "a part that begins with an underscore", "__init__"),
+        ("blank", "a time zone with a blank", "Europe/Isle of Man"),
+        ("line", "a line break behind a time zone", "UTC\n"),
+        ("nul", "a NUL in a time zone", "UTC\0"),
+        ("letter", "a letter that is not ASCII", "Europe/Z\u00fcrich"),
+        ("long", "a name of 256 characters", "a" * 256),
+    ]:
+        typed(f"K-5-zone-{name}", why, "ZoneInfo", {"key": key})
+    typed("K-5-zone-time", "no hour of a time zone", "time", CLOCK | {"hour": 24, "timezone": ["r", 1]},
+          ["typed", "ZoneInfo", 1, {"key": "Nowhere"}])  # fmt: skip
     for name, why, text in [
         ("upper-case", "hexadecimal in upper case", UUID["hex"].upper()),
         ("hyphens", "with hyphens", "01234567-89ab-cdef-0123-456789abcdef"),
@@ -2526,6 +2580,17 @@ def _library_values(typed: Callable[..., None]) -> None:
         ("of-zero", "0 / 2", 0, 2),
     ]:
         typed(f"K-5-fraction-{name}", why, "Fraction", {"numerator": numerator, "denominator": denominator})
+    for name, why, state in [
+        ("short", "a state of 624 integers", bytes(2496)),
+        ("long", "a state of 626 integers", bytes(2504)),
+        ("place", "a next number beyond the last", bytes(2496) + struct.pack("<I", 625)),
+        ("far", "a next number at the place -1", bytes(2496) + b"\xff" * 4),
+    ]:
+        text = base64.b64encode(state).decode()
+        typed(f"K-5-random-{name}", why, "Random", {"state": ["b", text], "gauss": None})
+    short = ["b", "AAAA"]
+    typed("K-3-random", "a state in a tuple", "Random", {"state": ["r", 1], "gauss": None}, ["seq", "tuple", [1]])
+    typed("K-3-random-gauss", "a next number that is an integer", "Random", {"state": short, "gauss": 1})
     long = ["i", hex(2**16384)]
     typed("LIMIT-numerator", "a numerator of 16,385 bits", "Fraction", {"numerator": long, "denominator": 1})
     typed("LIMIT-denominator", "a denominator of 16,385 bits", "Fraction", {"numerator": 1, "denominator": long})
@@ -2835,6 +2900,8 @@ def _library_keys(nodes: Callable[..., None]) -> None:
     nodes("V-2-defaultdict", "a defaultdict as a key", key,
           ["typed", "defaultdict", 1, {"factory": None, "items": ["r", 2]}], empty)  # fmt: skip
     nodes("V-2-Counter", "a Counter as a key", key, ["typed", "Counter", 1, {"items": ["r", 2]}], empty)
+    nodes("V-2-bytearray", "a bytearray as a key", ["map", [["r", 1]], [1]],
+          ["typed", "bytearray", 1, {"data": ["t", 0]}], flags="0", rows=[TEXT])  # fmt: skip
     nodes("V-2-deque", "a deque in a set", ["seq", "set", [["r", 1]]],
           ["typed", "deque", 1, {"items": ["r", 2], "maxlen": None}], ["seq", "tuple", []])  # fmt: skip
     for kind in ("Namespace", "SimpleNamespace"):
@@ -2921,6 +2988,7 @@ def _library_keys(nodes: Callable[..., None]) -> None:
     nodes("V-3-timezones", "a time zone with a name and without", ["seq", "set", [["r", 1], ["r", 3]]],
           value("timezone", offset=["r", 2]), value("timedelta", **hour),
           value("timezone", offset=["r", 4], name="CET"), value("timedelta", **hour))  # fmt: skip
+    nodes("V-3-ellipses", "two of the one Ellipsis", ["seq", "set", [["r", 1], ["r", 2]]], *[value("Ellipsis")] * 2)
     nodes("V-3-tuples-of-values", "two tuples of equal values", ["seq", "set", [["r", 1], ["r", 3]]],
           ["seq", "tuple", [["r", 2], "a"]], value("Fraction", numerator=2, denominator=1),
           ["seq", "tuple", [["r", 4], "a"]], value("Decimal", text="2.0"))  # fmt: skip
@@ -2970,6 +3038,9 @@ def _long(nodes: Callable[..., None]) -> None:
           attributes=[[0, ["r", 1]]], **one)  # fmt: skip
     nodes("V-5-cut", "text that ends within a character", ["typed", "str", 1, data], flags="0",
           rows=[(RESERVED + "text", "U8", [3], b"ab\xc3")])  # fmt: skip
+    nodes("V-5-bytearrays", "two arrays of the same bytes", two, *[["typed", "bytearray", 1, data]] * 2, **one)
+    nodes("V-5-bytearray-dtype", "an array of bytes kept as int8", ["typed", "bytearray", 1, data], flags="0",
+          rows=[BYTE])  # fmt: skip
     nodes("V-5-text-dtype", "text kept as float32", ["typed", "str", 1, data], flags="0", rows=[A])
     nodes("V-5-not-utf8", "text that is not UTF-8", ["typed", "str", 1, data], flags="0",
           rows=[(RESERVED + "text", "U8", [4], b"\xff\xfe\xfd\xfc")])  # fmt: skip

@@ -26,7 +26,18 @@ import safetensors
 import xxhash
 
 from torchkeep.containers import Contents, read
-from torchkeep.document import ITEMSIZE, TENSOR_KINDS, Node, Opaque, TensorRef, Typed, Value, View, row_major
+from torchkeep.document import (
+    CARRYING_KINDS,
+    ITEMSIZE,
+    TENSOR_KINDS,
+    Node,
+    Opaque,
+    TensorRef,
+    Typed,
+    Value,
+    View,
+    row_major,
+)
 from torchkeep.errors import DigestError, FormatError, LimitError, LoadError
 from torchkeep.storage import open_source
 
@@ -133,7 +144,7 @@ def _tensor(contents: Contents, data: bytes, row: int) -> Any:
 
 def _data_of(node: Node) -> list[Value]:
     """What of a node is looked into when it is built."""
-    kinds = TENSOR_KINDS | {"bytes", "str", "numpy.ndarray"}
+    kinds = TENSOR_KINDS | CARRYING_KINDS
     return list(node.fields.values()) if isinstance(node, Typed) and node.kind in kinds else []
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import enum
 import functools
+import time
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -435,7 +437,7 @@ def test_inspect_and_diff_show_them(tmp_path: Path) -> None:
 
 def test_a_builtin_with_more_than_python_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(torchkeep.UnsaveableError, match=r"not written in Python alone.*Keep it as a tuple") as caught:
-        torchkeep.save({"found": torch.ones(2).max(0)}, tmp_path / "value.safetensors")
+        torchkeep.save({"found": time.localtime()}, tmp_path / "value.safetensors")
     assert caught.value.where == "obj['found']"
 
 
@@ -471,3 +473,29 @@ def test_an_attribute_that_hides_a_method_is_refused(tmp_path: Path) -> None:
     steps.append = print  # type: ignore[method-assign]
     with pytest.raises(torchkeep.UnsaveableError, match="hides the method 'append'"):
         torchkeep.save(steps, tmp_path / "value.safetensors")
+
+
+# --- torch's own --------------------------------------------------------------------------------------
+
+
+def test_the_version_of_torch(tmp_path: Path) -> None:
+    path = tmp_path / "v.safetensors"
+    torchkeep.save({"version": torch.__version__}, path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = torchkeep.load(path)["version"]
+    assert type(found) is type(torch.__version__)
+    assert found == str(torch.__version__)
+    assert found >= "1.0"
+    assert found > (1, 2)
+    again = tmp_path / "again.safetensors"
+    torchkeep.save({"version": found}, again)
+    assert again.read_bytes() == path.read_bytes()
+    assert f"['version']: torch.torch_version:TorchVersion {str(found)!r}" in "\n".join(torchkeep.inspect(path).tree())
+
+
+def test_a_version_of_torch_is_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "v.safetensors"
+    torchkeep.save(Number(3), path)
+    with pytest.raises(torchkeep.ChangedClassError, match="derived from int when it was saved"):
+        torchkeep.load(path, classes={f"{__name__}:Number": type(torch.__version__)})

@@ -14,13 +14,23 @@ from torch import nn
 
 from torchkeep.document import Role
 from torchkeep.values import torch_table
-from torchkeep.values.torch_table import FUNCTIONS, MODULES, OBJECTS, OPTIMIZERS, PRUNING_METHODS
+from torchkeep.values.torch_table import (
+    DERIVED,
+    FUNCTIONS,
+    MODULES,
+    NAMEDTUPLES,
+    OBJECTS,
+    OPTIMIZERS,
+    PRUNING_METHODS,
+)
 
 ROLES: dict[Role, tuple[str, ...]] = {
     "module": MODULES,
     "optimizer": OPTIMIZERS,
     "object": OBJECTS,
     "pruning_method": PRUNING_METHODS,
+    "derived": DERIVED,
+    "namedtuple": NAMEDTUPLES,
     "function": FUNCTIONS,
 }
 EVERY = [(role, name) for role, names in ROLES.items() for name in names]

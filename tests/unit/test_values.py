@@ -10,12 +10,16 @@ import decimal
 import enum
 import fractions
 import functools
+import io
 import os
 import pathlib
+import random
+import struct
 import subprocess
 import sys
 import types
 import uuid
+import zoneinfo
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +50,22 @@ class Perm(enum.Flag):
     ALL = 7
 
 
+class Kept(enum.IntFlag):
+    R = 1
+    W = 2
+
+
+class Size(tuple, enum.Enum):  # type: ignore[type-arg]
+    SMALL = (1, 1)
+    LARGE = (9, 9)
+
+
 Point = collections.namedtuple("Point", "x y")
+
+
+class Corner(Point, enum.Enum):
+    TOP = 0, 1
+    BOTTOM = 0, [0]
 
 
 class Row(NamedTuple):
@@ -83,7 +102,7 @@ class Both(Slotted):
         self.more = "in __dict__"
 
 
-CLASSES = [Color, Level, Perm, Point, Row, Config, Frozen, Slotted, Both]
+CLASSES = [Color, Level, Perm, Kept, Size, Corner, Point, Row, Config, Frozen, Slotted, Both]
 
 
 @pytest.fixture
@@ -96,6 +115,7 @@ def trip(tmp_path: Path) -> Any:
 
 
 UTC = datetime.timezone.utc
+HAVE_ZONES = "Europe/Berlin" in zoneinfo.available_timezones()
 EQUAL: list[Any] = [
     collections.defaultdict(list, {"a": [1]}),
     collections.defaultdict(None, {1: 2}),
@@ -111,6 +131,11 @@ EQUAL: list[Any] = [
     range(10),
     range(10**30, -5, -3),
     range(0),
+    ...,
+    (slice(None), ..., 0),
+    bytearray(),
+    bytearray(b"a\0\xff"),
+    bytearray(70_000),
     argparse.Namespace(lr=0.1, names=["a"]),
     types.SimpleNamespace(a=1, b=types.SimpleNamespace()),
     Point(1, 2),
@@ -123,6 +148,12 @@ EQUAL: list[Any] = [
     Perm.READ | Perm.RUN,
     Perm.ALL,
     Perm(0),
+    Kept(9),
+    Kept(2**63),
+    Kept.R | Kept.W,
+    Size.LARGE,
+    Corner.TOP,
+    Corner.BOTTOM,
     Config(0.1, [2, 3]),
     Frozen(3),
     pathlib.Path("a/b c"),
@@ -171,6 +202,13 @@ EQUAL: list[Any] = [
     np.dtype("M8[ns]"),
 ]
 
+if HAVE_ZONES:
+    EQUAL += [
+        zoneinfo.ZoneInfo("Europe/Berlin"),
+        datetime.datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+        datetime.time(1, tzinfo=zoneinfo.ZoneInfo("Etc/GMT+5")),
+    ]
+
 
 def _same(found: Any, value: Any) -> None:
     assert type(found) is type(value)
@@ -205,10 +243,69 @@ def test_what_equality_does_not_see(trip: Any) -> None:
     assert vars(trip(counter)) == {"note": "of its own"}
 
 
+@pytest.mark.skipif(not HAVE_ZONES, reason="there are no time zones here")
+def test_a_zone_that_this_machine_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "z.safetensors"
+    zone = zoneinfo.ZoneInfo("Europe/Berlin")
+    torchkeep.save({"now": datetime.datetime(2024, 1, 2, 3, tzinfo=zone), zone: 1, "step": 3}, path)
+    assert torchkeep.load(path)["now"].tzinfo is zone
+
+    def _none(key: str) -> None:
+        raise zoneinfo.ZoneInfoNotFoundError(key)
+
+    monkeypatch.setattr("torchkeep.values.library.zoneinfo.ZoneInfo", _none)
+    with pytest.warns(torchkeep.TorchkeepWarning, match=r"Europe/Berlin came back as an inert Record.*no such zone"):
+        found = torchkeep.load(path)
+    assert (found["step"], type(found["now"]), found["now"].hour) == (3, torchkeep.Record, 3)
+    assert found["now"].timezone.key == "Europe/Berlin"
+
+
+def test_a_zone_without_a_name_is_refused(tmp_path: Path) -> None:
+    rules = b"TZif".ljust(20, b"\0") + struct.pack(">6llbb", 0, 0, 0, 0, 1, 4, 3600, 0, 0) + b"CET\0"
+    for key in (None, "../UTC"):
+        zone = zoneinfo.ZoneInfo.from_file(io.BytesIO(rules), key=key)
+        for value in (zone, datetime.datetime(2024, 1, 1, tzinfo=zone)):
+            with pytest.raises(torchkeep.UnsaveableError, match=r"obj\['a'\] .* without a name"):
+                torchkeep.save({"a": value}, tmp_path / "z.safetensors")
+
+
+def test_an_array_of_bytes_is_one_object_that_can_change(trip: Any) -> None:
+    shared = bytearray(b"ab")
+    found = trip({"a": [shared, shared], "model": shared})
+    assert found["a"][0] is found["a"][1] is found["model"]
+    found["model"] += b"c"
+    assert found["a"][0] == b"abc"
+
+
 def test_members_are_the_members(trip: Any) -> None:
     assert trip(Color.RED) is Color.RED
     assert trip(Perm.READ) is Perm.READ
     assert trip(Perm.READ | Perm.WRITE) is Perm.READ | Perm.WRITE
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="flags have no boundary")
+def test_a_flag_that_keeps_what_no_member_has(tmp_path: Path) -> None:
+    path = tmp_path / "f.safetensors"
+    mode = enum.Flag("Mode", "A B", boundary=enum.KEEP)
+    mode.__module__ = mode.__qualname__ = "mode"
+    torchkeep.save({"mode": mode(0b1001)}, path)
+    assert torchkeep.load(path, classes={"mode:mode": mode})["mode"] == mode(9)
+    with pytest.warns(torchkeep.TorchkeepWarning, match="inert Records"):
+        assert (vars(torchkeep.load(path)["mode"])["members"], torchkeep.load(path)["mode"].rest) == (("A",), 8)
+    more = enum.Flag("Mode", "A B C D")
+    assert torchkeep.load(path, classes={"mode:mode": more})["mode"] is more.A | more.D
+    for boundary in (enum.STRICT, enum.CONFORM, enum.EJECT):
+        other = enum.Flag("Mode", "A B", boundary=boundary)
+        with pytest.raises(torchkeep.ChangedClassError, match=r"bits that no member has.*as a Record"):
+            torchkeep.load(path, classes={"mode:mode": other})
+    with pytest.raises(torchkeep.LoadError, match="which is no Flag"):
+        torchkeep.load(path, classes={"mode:mode": enum.Enum("Mode", "A B")})
+    assert "['mode']: mode:mode.A|8" in "\n".join(torchkeep.inspect(path).tree())
+
+
+def test_a_flag_of_too_many_bits_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(torchkeep.UnsaveableError, match="more than 64 bits"):
+        torchkeep.save([Kept(2**64)], tmp_path / "f.safetensors")
 
 
 def test_slots(trip: Any) -> None:
@@ -258,10 +355,11 @@ def test_what_is_shared_stays_shared(trip: Any) -> None:
 
 
 KEYS: list[Any] = [
-    Color.RED, Level.LOW, Perm.READ | Perm.WRITE, pathlib.Path("x"), uuid.UUID(int=3), range(3), UTC,
+    Color.RED, Level.LOW, Perm.READ | Perm.WRITE, Kept(9), Size.SMALL, Corner.TOP, ..., (1, ...),
+    pathlib.Path("x"), uuid.UUID(int=3), range(3), UTC,
     datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1, tzinfo=UTC), datetime.time(1), datetime.timedelta(3),
     decimal.Decimal(5), fractions.Fraction(1, 3), Point(7, (8, frozenset({9}))), np.int64(77), np.str_("s"),
-    np.dtype("f4"), torch.channels_last, torch.strided,
+    np.dtype("f4"), torch.channels_last, torch.strided, *([zoneinfo.ZoneInfo("UTC")] if HAVE_ZONES else []),
 ]  # fmt: skip
 
 
@@ -395,6 +493,20 @@ def test_a_generator_goes_on_where_it_was(trip: Any) -> None:
     torch.randn(5, generator=generator)
     found = trip(generator)
     assert torch.equal(torch.randn(9, generator=found), torch.randn(9, generator=generator))
+
+
+def test_a_generator_of_python_goes_on_where_it_was(trip: Any) -> None:
+    generator = random.Random(3)
+    generator.gauss(0, 1)
+    generator.random()
+    found = trip([generator, generator])
+    assert found[0] is found[1]
+    assert type(found[0]) is random.Random
+    assert found[0].getstate() == generator.getstate()
+    assert [found[0].gauss(0, 1) for _ in range(3)] == [generator.gauss(0, 1) for _ in range(3)]
+    assert trip(random.Random("a seed")).random() == random.Random("a seed").random()
+    with pytest.raises(torchkeep.UnsaveableError, match="of a type that this release does not save"):
+        trip(random.SystemRandom())
 
 
 # --- classes as values ------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ from .kinds import HELD_KINDS as HELD_KINDS
 from .kinds import KEY_KINDS as KEY_KINDS
 from .kinds import KINDS as KINDS
 from .kinds import MAX_COLLISIONS as MAX_COLLISIONS
+from .kinds import MAX_FLAG_NBITS as MAX_FLAG_NBITS
 from .kinds import MAX_KEY_WEIGHT as MAX_KEY_WEIGHT
 from .kinds import MODULE_INTERNALS as MODULE_INTERNALS
 from .kinds import weight_of as weight_of

@@ -19,6 +19,7 @@ from .computed import HOOK_KINDS, check_hooks, check_pruning_method, check_unini
 from .dtypes import ITEMSIZE, NUMPY_NAME, numpy_itemsize
 from .geometry import extent, is_contiguous, is_dense, plain_ints, row_major
 from .kinds import (
+    BYTES_KINDS,
     DEEP_KINDS,
     FLOATING,
     KINDS,
@@ -308,8 +309,8 @@ class _Nodes:
             self._check_module(node)
         elif node.kind == "derived":
             self._check_value(node)
-        elif node.kind in ("bytes", "str"):
-            self._check_long(node)
+        elif node.kind in BYTES_KINDS:
+            self._check_bytes(node)
         elif node.kind == "numpy.ndarray":
             self._check_array(node)
         elif node.kind in TENSOR_KINDS:
@@ -333,15 +334,15 @@ class _Nodes:
         ):
             raise FormatError("field 'value' of 'derived' is shared", clause="K-4")
 
-    def _check_long(self, node: Typed) -> None:
-        """V-5: long bytes and texts are a tensor of bytes that is theirs alone: all of its stored tensor, as it is."""
+    def _check_bytes(self, node: Typed) -> None:
+        """V-5: bytes and long texts are a tensor of bytes that is theirs alone: all of its stored tensor, as it is."""
         value, table = node.fields["data"], self._document.tensors
         assert isinstance(value, TensorRef)
         row = value.index
         alone = row not in self._shared.tensors and self._views[table.stored[row]] == 1
         plain = not (table.flags[row] or row in table.views or row in table.lazy or row in table.attributes)
         if not (alone and plain) or table.dtype(row) != "uint8" or len(table.shape(row)) != 1:
-            raise FormatError(f"long {node.kind} that are no bytes of their own", clause="V-5")
+            raise FormatError(f"{node.kind} whose tensor is no bytes of its own", clause="V-5")
 
     def _check_array(self, node: Typed) -> None:
         """K-5: an array of numpy lies over a tensor of its elements, or over one of their bytes."""

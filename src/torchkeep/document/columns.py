@@ -20,6 +20,7 @@ WHOLE_KINDS = KEY_KINDS - CARRYING_KINDS - {"namedtuple"} | {
     "function",
     "class",
     "torch.Generator",
+    "Random",
     "torch.averaging",
 }
 """Kinds of values that have no parts of their own for a person: they differ as a whole."""

@@ -35,6 +35,10 @@ def _integer(document: Document, value: Value) -> bool:
     return type(value) is int
 
 
+def _float(document: Document, value: Value) -> bool:
+    return type(value) is float
+
+
 def _number(document: Document, value: Value) -> bool:
     return type(value) in (int, float)
 
@@ -150,7 +154,7 @@ def _timedelta(document: Document, value: Value) -> bool:
 
 
 def _timezone(document: Document, value: Value) -> bool:
-    return document.typed(value, "timezone") is not None
+    return document.typed(value, "timezone") is not None or document.typed(value, "ZoneInfo") is not None
 
 
 def _factory(document: Document, value: Value) -> bool:
@@ -194,6 +198,7 @@ KINDS: dict[str, Kind] = {
     "torch.device": Kind(1, {"name": _text}),
     "bytes": Kind(1, {"data": _tensor}),
     "str": Kind(1, {"data": _tensor}),
+    "bytearray": Kind(1, {"data": _tensor}),
     "class": Kind(1, {"name": _text}),
     "function": Kind(1, {"name": _text}),
     "method": Kind(1, {"self": _module, "name": _text}),
@@ -239,17 +244,20 @@ KINDS: dict[str, Kind] = {
     "SimpleNamespace": Kind(1, {"attributes": _named(_anything)}),
     "slice": Kind(1, dict.fromkeys(("start", "stop", "step"), _anything)),
     "range": Kind(1, dict.fromkeys(("start", "stop", "step"), _integer)),
+    "Ellipsis": Kind(1, {}),
     "namedtuple": Kind(1, {"class": _text, "names": _texts, "items": _tuple}),
-    "enum": Kind(1, {"class": _text, "members": _texts}),
+    "enum": Kind(1, {"class": _text, "members": _texts, "rest": _integer}, frozenset({"rest"})),
     "path": Kind(1, {"flavour": _text, "pure": _flag, "text": _text}),
     "date": Kind(1, dict.fromkeys(("year", "month", "day"), _integer)),
     "time": Kind(1, _CLOCK),
     "datetime": Kind(1, {**dict.fromkeys(("year", "month", "day"), _integer), **_CLOCK}),
     "timedelta": Kind(1, dict.fromkeys(("days", "seconds", "microseconds"), _integer)),
     "timezone": Kind(1, {"offset": _timedelta, "name": _text}, frozenset({"name"})),
+    "ZoneInfo": Kind(1, {"key": _text}),
     "UUID": Kind(1, {"hex": _text, "safe": _text}, frozenset({"safe"})),
     "Decimal": Kind(1, {"text": _text}),
     "Fraction": Kind(1, {"numerator": _integer, "denominator": _integer}),
+    "Random": Kind(1, {"state": _bytes, "gauss": _or_none(_float)}),
     # torch's and numpy's
     "torch.memory_format": Kind(1, {"name": _text}),
     "torch.layout": Kind(1, {"name": _text}),
@@ -326,6 +334,9 @@ OWN_FIELDS = frozenset(
     }
 )
 """Fields whose map or tuple is part of the object rather than an object of its own: nothing else refers to it."""
+
+MAX_FLAG_NBITS = 64
+"""Most bits of a flag of which its class has no member."""
 
 MAX_KEY_WEIGHT = 1000
 """Most scalars in a dict key or a set element, each counted as often as hashing it would meet it."""
@@ -407,12 +418,12 @@ def key_nodes(document: Document) -> KeyNodes:
 
 KEY_KINDS = frozenset(
     {"torch.Size", "torch.dtype", "torch.device", "torch.memory_format", "torch.layout", "bytes", "str"}
-    | {"range", "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone"}
-    | {"UUID", "Decimal", "Fraction", "numpy.scalar", "numpy.dtype"}
+    | {"range", "Ellipsis", "namedtuple", "enum", "path", "date", "time", "datetime", "timedelta", "timezone"}
+    | {"ZoneInfo", "UUID", "Decimal", "Fraction", "numpy.scalar", "numpy.dtype"}
 )
 """Kinds of values that cannot change, so that they may be keys."""
 
-DATA_KINDS = KEY_KINDS - {"namedtuple", "enum"} | {"slice", "numpy.ndarray"}
+DATA_KINDS = KEY_KINDS - {"namedtuple", "enum"} | {"bytearray", "slice", "Random", "numpy.ndarray"}
 """Kinds of values that are data alone: no class of a program makes them, and they cannot be called."""
 
 CONTAINER_KINDS = frozenset({"OrderedDict", "defaultdict", "Counter", "deque", "Namespace", "SimpleNamespace"})
@@ -424,7 +435,10 @@ HELD_KINDS: frozenset[Role] = frozenset({"object", "derived", "namedtuple", "enu
 CLOSED_PACKAGES = frozenset({"torch", "builtins", "collections", "numpy"})
 """Packages whose names open through a closed table or not at all: no caller can lack them."""
 
-CARRYING_KINDS = frozenset({"bytes", "str", "numpy.ndarray"})
+BYTES_KINDS = frozenset({"bytes", "str", "bytearray"})
+"""Kinds that are bytes, and keep them as a tensor that is theirs alone."""
+
+CARRYING_KINDS = BYTES_KINDS | {"numpy.ndarray"}
 """Kinds whose tensor only carries something else, and goes to no device."""
 
 FLOATING = frozenset(name for name in ITEMSIZE if name.startswith(("float", "bfloat", "complex")))

@@ -427,7 +427,8 @@ def _value_text(document: Document, node: Typed) -> str:
     """A value that is no container, on one line."""
     fields = node.fields
     if node.kind == "enum":
-        return f"{printable(str(fields['class']))}.{printable('|'.join(document.texts(fields['members'])) or '0')}"
+        names = [*document.texts(fields["members"]), *([_leaf(document, fields["rest"])] if "rest" in fields else [])]
+        return f"{printable(str(fields['class']))}.{printable('|'.join(names) or '0')}"
     if node.kind in SOURCES:
         return _hook_text(document, node)
     if node.kind == "torch.uninitialized":
@@ -435,6 +436,8 @@ def _value_text(document: Document, node: Typed) -> str:
         return (
             f"uninitialized {f'{frozen}parameter' if fields['parameter'] else 'buffer'} {printable(node.text('dtype'))}"
         )
+    if node.kind == "Random":
+        return "random.Random"
     if node.kind == "torch.Generator":
         return f"torch.Generator on {printable(str(fields['device']))}"
     if node.kind == "numpy.ndarray":
@@ -446,7 +449,7 @@ def _value_text(document: Document, node: Typed) -> str:
     if node.kind == "path":
         flavour = f"{'pure ' if fields['pure'] else ''}{printable(node.text('flavour'))}"
         return f"{flavour} path {brief(fields['text'], length=_TEXT_LENGTH)}"
-    return f"{node.kind} {', '.join(in_brief(document, value) for value in fields.values())}"
+    return f"{node.kind} {', '.join(in_brief(document, value) for value in fields.values())}".rstrip()
 
 
 def _array_shape(document: Document, node: Typed) -> Shape:

@@ -23,6 +23,7 @@ import torch
 from ..document import (
     HOOK_KINDS,
     MAX_COLLISIONS,
+    MAX_FLAG_NBITS,
     ROLES,
     TENSOR_KINDS,
     Document,
@@ -44,11 +45,12 @@ from .derived import BUILTINS, builtin_of, filled, shell_of
 from .hooked import Hook, put_on
 from .lazy import make_lazy, make_uninitialized
 from .pack import buffer_of
+from .packed import require_packed
 from .parametrized import restore
 from .registry import ModuleState, class_name, registration
 from .standins import Record, Skeleton
 from .state import is_a, is_of_dataclasses, namespace_of, set_state, slots_of
-from .trust import fields_of
+from .trust import fields_of, is_return_type
 
 _MISSING = object()
 
@@ -346,7 +348,31 @@ class _Builder:
                 f"{node.text('class')} had the fields {', '.join(names)} when it was saved, and {class_name(cls)} has "
                 f"{', '.join(fields_of(cls) or ())}. Nothing was loaded. Without the class it comes back as a Record."
             )
-        return tuple.__new__(cls, items)
+        if issubclass(cls, torch.nn.utils.rnn.PackedSequence):
+            require_packed(items)
+        return cls(items) if is_return_type(cls) else tuple.__new__(cls, items)
+
+    def _partial(self, node: Typed, fields: dict[str, Any]) -> Any:
+        """A partial; a Record where its function did not open, or is a data type that might make anything of these."""
+        function, args, keywords = fields["function"], fields["args"], fields["keywords"]
+        name = data_table.name_of(function)
+        if callable(function) and (name is None or data_table.is_small_call(function, args, keywords)):
+            return functools.partial(function, *args, **keywords)
+        message = f"a partial of {name or 'what did not open'} came back as an inert Record, which cannot be called."
+        self.audit.findings.append(Finding("record", "warning", "", message))
+        return Record("functools.partial", fields)
+
+    def _zone(self, node: Typed, fields: dict[str, Any]) -> Any:
+        """A time zone by this machine's rules; a Record where it has none, and of each time in it."""
+        if (zone := library.make_zone(fields["key"])) is not None:
+            return zone
+        message = (
+            f"{brief_text(fields['key'])} came back as an inert Record, as does each time in it: no such zone here."
+        )
+        self.audit.findings.append(
+            Finding("record", "warning", "", message, "To have them, install the time zones: pip install tzdata.")
+        )
+        return Record("zoneinfo:ZoneInfo", fields)
 
     def _generator(self, node: Typed, fields: dict[str, Any]) -> Any:
         """A generator in the state that it was in; a Record where this machine does not have its device."""
@@ -378,10 +404,13 @@ class _Builder:
     def _enum(self, node: Typed, fields: dict[str, Any]) -> Any:
         """A member that is there already. A flag of several may be new: its class makes it only if it was named."""
         names: tuple[str, ...] = fields["members"]
+        rest: int = fields.get("rest", 0)
         if len(set(names)) != len(names):
             raise FormatError(f"an enum whose members {brief(names)} are there twice", clause="K-5")
+        if "rest" in fields and not 0 < rest < 2**MAX_FLAG_NBITS:
+            raise FormatError(f"a flag with {brief(rest)} more than its members", clause="K-5")
         cls = self.audit.of(node)
-        record = self._record(node, {"members": names})
+        record = self._record(node, {name: value for name, value in fields.items() if name != "class"})
         if cls is None:
             return record
         members = vars(cls)["_member_map_"]
@@ -390,21 +419,34 @@ class _Builder:
                 f"{class_name(cls)} has no member {', '.join(absent)}, which the file needs. Nothing was loaded. "
                 "Add it, or have it back as a Record: do not pass the class."
             )
-        if len(names) == 1:
+        if len(names) == 1 and not rest:
             return members[names[0]]
         values = [object.__getattribute__(members[name], "_value_") for name in names]
         if not issubclass(cls, enum.Flag) or not all(type(value) is int for value in values):
             raise FormatError(f"{len(names)} members of {class_name(cls)}, which is no Flag", clause="K-5")
-        value = functools.reduce(int.__or__, values, 0)
+        value = functools.reduce(int.__or__, values, rest)
         if value in vars(cls)["_value2member_map_"]:
             return vars(cls)["_value2member_map_"][value]
         if self.audit.opened[node.text("class"), "enum"].how == "named" or _is_plain_flag(cls):
-            return cls(value)
+            return self._flag(node, cls, value)
         message = f"members of {node.text('class')} came back as an inert Record: joining them runs code of the class."
         self.audit.findings.append(
             Finding("record", "warning", "", message, f"To run it, pass classes=[{cls.__name__}].")
         )
         return record
+
+    def _flag(self, node: Typed, cls: type[enum.Flag], value: int) -> Any:
+        """A flag that is none of the members, made by its class."""
+        try:
+            made: Any = cls(value)
+        except ValueError:
+            made = None
+        if not is_a(made, cls) or object.__getattribute__(made, "_value_") != value:
+            raise ChangedClassError(
+                f"{node.text('class')} kept bits that no member has when it was saved, and {class_name(cls)} does not. "
+                "Nothing was loaded. Add members for them, or have it back as a Record: do not pass the class."
+            )
+        return made
 
     def _method(self, node: Typed, owner: torch.nn.Module, name: str) -> Any:
         """A bound method of a class that the caller named; for a skeleton a Record, otherwise."""
@@ -596,6 +638,8 @@ def _type_of(document: Document, value: Value) -> type:
 _MADE_HERE: dict[str, Callable[[_Builder, Typed, dict[str, Any]], Any]] = {
     "derived": _Builder._derived,
     "namedtuple": _Builder._namedtuple,
+    "partial": _Builder._partial,
+    "ZoneInfo": _Builder._zone,
     "enum": _Builder._enum,
     "torch.Generator": _Builder._generator,
     **dict.fromkeys(TENSOR_KINDS, _Builder._tensor),
@@ -648,7 +692,7 @@ def _one_of_torch(kind: type) -> Callable[[dict[str, Any]], Any]:
 def _bytes(fields: dict[str, Any]) -> bytes:
     tensor = fields["data"]
     if tensor.dtype != torch.uint8 or tensor.dim() != 1:
-        raise FormatError("long bytes are not kept as bytes", clause="V-5")
+        raise FormatError("bytes are not kept as bytes", clause="V-5")
     return bytes(buffer_of(tensor))
 
 
@@ -657,14 +701,6 @@ def _str(fields: dict[str, Any]) -> str:
         return _bytes(fields).decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
         raise FormatError(f"a long text is not UTF-8: {error}", clause="V-5") from error
-
-
-def _partial(fields: dict[str, Any]) -> Any:
-    function, given = fields["function"], (*fields["args"], *fields["keywords"].values())
-    numbers = data_table.name_of(function) is not None and not all(map(callable, given))
-    if not callable(function) or numbers:  # a data type called with numbers or bytes of a file makes anything of them
-        return Record("functools.partial", fields)
-    return functools.partial(function, *fields["args"], **fields["keywords"])
 
 
 _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -677,6 +713,6 @@ _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "numpy.dtype": arrays.make_dtype,
     "torch.device": lambda fields: torch.device(fields["name"]),
     "bytes": _bytes,
+    "bytearray": lambda fields: bytearray(_bytes(fields)),
     "str": _str,
-    "partial": _partial,
 }

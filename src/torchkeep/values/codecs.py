@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..document import MAX_FLAG_NBITS
 from ..limits import LIMITS
 from . import averaging, data_table, torch_table
 from .derived import BUILTINS, builtin_of, plain_of
@@ -34,7 +35,7 @@ from .pack import buffer_of
 from .registry import class_name
 from .standins import OWN_NAMES, Record, Skeleton
 from .state import is_of_dataclasses, slots_of, state_of
-from .trust import fields_of, hides, is_plain_class
+from .trust import fields_of, hides, is_plain_class, is_return_type
 
 
 def _sequence_codec(kind: str) -> Codec:
@@ -72,8 +73,8 @@ def _set(obj: set[Any] | frozenset[Any], context: Context) -> Parts:
 
 def _ordered_dict(obj: OrderedDict[Any, Any], context: Context) -> Parts:
     fields: dict[str, Any] = {"items": dict(obj)}
-    if vars(obj):
-        fields["attributes"] = Hidden(vars(obj))
+    if attributes := context.without_typing(vars(obj)):
+        fields["attributes"] = Hidden(attributes)
     return typed("OrderedDict", fields)
 
 
@@ -83,16 +84,24 @@ def _int(obj: int, context: Context) -> Parts:
 
 
 def _bytes(obj: bytes, context: Context) -> Parts:
-    return typed("bytes", {"data": torch.frombuffer(bytearray(obj), dtype=torch.uint8)}, _BESIDE)
+    return _beside("bytes", bytearray(obj))
+
+
+def _bytearray(obj: bytearray, context: Context) -> Parts:
+    return _beside("bytearray", bytearray(obj))
 
 
 def _str(obj: str, context: Context) -> Parts:
-    data = bytearray(obj.encode("utf-8", "surrogatepass"))
-    return typed("str", {"data": torch.frombuffer(data, dtype=torch.uint8)}, _BESIDE)
+    return _beside("str", bytearray(obj.encode("utf-8", "surrogatepass")))
+
+
+def _beside(kind: str, data: bytearray) -> Parts:
+    tensor = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+    return typed(kind, {"data": tensor}, _BESIDE)
 
 
 _BESIDE = {"data": Step(hidden=True)}
-"""Text and bytes too long for the header lie beside it, as a tensor that no state_dict has."""
+"""Bytes that can change, and text and bytes too long for the header, lie beside it as a tensor of no state_dict."""
 
 
 def _dtype(obj: torch.dtype, context: Context) -> Parts:
@@ -160,8 +169,12 @@ def _method(obj: types.MethodType, context: Context) -> Parts:
 
 
 def _partial(obj: functools.partial[Any], context: Context) -> Parts:
-    if vars(obj):
+    if context.without_typing(vars(obj)):
         raise context.unsaveable(obj, "is a partial with attributes of its own")
+    name = data_table.name_of(obj.func)
+    if name and not data_table.is_small_call(obj.func, obj.args, obj.keywords):
+        reason = f"is a partial of {name.partition(':')[2]} with arguments of which that may make anything of any size"
+        raise context.unsaveable(obj, reason, way_out="Use a function that a module defines by name.")
     args = (*obj.args,)  # of its own, whoever else holds the tuple
     return typed("partial", {"function": obj.func, "args": args, "keywords": Hidden(obj.keywords)})
 
@@ -170,7 +183,8 @@ def _object(obj: Any, context: Context) -> Parts:
     """An object of a class that nothing else is known of."""
     cls = type(obj)
     names = fields_of(cls)
-    if names is not None and len(names) == tuple.__len__(obj) and not state_of(obj) and all(map(_is_public, names)):
+    bare = is_return_type(cls) or not state_of(obj).keys() - {"__orig_class__"}
+    if names is not None and len(names) == tuple.__len__(obj) and bare and all(map(_is_public, names)):
         return _namedtuple(obj, context)
     if any(base in BUILTINS for base in cls.__mro__):
         return _derived(obj, context)
@@ -188,7 +202,7 @@ def _derived(obj: Any, context: Context) -> Parts:
     if table_name is None:
         _require_program(obj, context)
     fields = {"class": table_name or context.remember(cls), "value": plain_of(obj)}
-    if state := state_of(obj):
+    if state := context.without_typing(state_of(obj)):
         fields["attributes"] = Hidden(_without_hiding(obj, state, context))
     return typed("derived", fields)
 
@@ -212,7 +226,7 @@ def _plain_object(obj: Any, context: Context) -> Parts:
             raise context.unsaveable(obj, f"has a __getstate__ that gives a {type(state).__name__}, not a dict")
     elif slots_of(cls) and _overrides(cls, "__setstate__") and not is_of_dataclasses(cls.__setstate__):
         raise context.unsaveable(obj, "has slots and a __setstate__, and no __getstate__ that says what that takes")
-    attributes = Hidden(_without_hiding(obj, state, context))
+    attributes = Hidden(_without_hiding(obj, context.without_typing(state), context))
     return typed("object", {"class": table_name or context.remember(cls), "attributes": attributes})
 
 
@@ -237,9 +251,12 @@ def _require_program(obj: Any, context: Context) -> None:
 def _namedtuple(obj: tuple[Any, ...], context: Context) -> Parts:
     """Its fields by name. One with attributes, or with fields like ``_1``, is saved as what derives from a tuple."""
     cls = type(obj)
-    _require_program(obj, context)
-    items = tuple(tuple.__iter__(obj))
-    return typed("namedtuple", {"class": context.remember(cls), "names": (*(fields_of(cls) or ()),), "items": items})
+    table_name = torch_table.name_of(cls)
+    if table_name is None:
+        _require_program(obj, context)
+    context.without_typing(state_of(obj))
+    fields = {"class": table_name or context.remember(cls), "names": (*(fields_of(cls) or ()),)}
+    return typed("namedtuple", fields | {"items": tuple(tuple.__iter__(obj))})
 
 
 def _is_public(name: str) -> bool:
@@ -253,6 +270,7 @@ def _enum(obj: enum.Enum, context: Context) -> Parts:
         _require_program(obj, context)
     members = vars(cls)["_member_map_"]
     names = [obj._name_] if obj._name_ in members else []
+    rest: int = 0
     if not names and isinstance(obj, enum.Flag):
         rest = obj._value_
         inside = [
@@ -262,11 +280,12 @@ def _enum(obj: enum.Enum, context: Context) -> Parts:
             if one._value_ & rest:
                 names.append(one._name_)
                 rest &= ~one._value_
-        if rest:
-            raise context.unsaveable(obj, "has bits that no member of its class has")
+        if rest and not 0 < rest < 2**MAX_FLAG_NBITS:
+            raise context.unsaveable(obj, f"is negative, or has more than {MAX_FLAG_NBITS} bits")
     elif not names:
         raise context.unsaveable(obj, "is no member of its class")
-    return typed("enum", {"class": table_name or context.remember(cls), "members": tuple(names)})
+    fields = {"class": table_name or context.remember(cls), "members": tuple(names)}
+    return typed("enum", fields | ({"rest": rest} if rest else {}))
 
 
 def _record(obj: Record, context: Context) -> Parts:
@@ -276,7 +295,7 @@ def _record(obj: Record, context: Context) -> Parts:
     parts: dict[str, dict[str, Any]] = {
         "object": {"attributes": Hidden(state)},
         "namedtuple": {"names": (*state,), "items": (*state.values(),)},
-        "enum": {"members": (*state.get("members", ()),)},
+        "enum": {"members": (*state.get("members", ()),)} | ({"rest": state["rest"]} if "rest" in state else {}),
     }
     if kind not in parts:
         return _stand_in(obj, context)
@@ -308,6 +327,7 @@ codecs.update(
         OrderedDict: _ordered_dict,
         int: _int,
         bytes: _bytes,
+        bytearray: _bytearray,
         str: _str,
         torch.dtype: _dtype,
         torch.device: _device,

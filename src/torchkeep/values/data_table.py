@@ -7,6 +7,9 @@ instance of one has no effect but the instance.
 from __future__ import annotations
 
 import sys
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 _BUILTINS = (
     "bool", "int", "float", "complex", "str", "bytes", "bytearray", "list", "tuple", "dict", "set", "frozenset",
@@ -35,3 +38,40 @@ def name_of(cls: object) -> str | None:
         return None
     name = f"{cls.__module__}:{cls.__qualname__}"
     return name if lookup(name) is cls else None
+
+
+_KEYWORDS = frozenset({dict, OrderedDict, Counter, defaultdict})
+"""Types that keep whatever they are given by name."""
+
+_COPIES = frozenset({list, tuple, deque})
+"""Types that copy a list or a tuple."""
+
+_NUMBERS = frozenset({bool, int, float, complex})
+_TEXT = 4300
+"""Most characters of a text that becomes a number: what Python itself takes."""
+
+
+def is_small_call(cls: Any, args: Iterable[Any], keywords: Mapping[str, Any]) -> bool:
+    """Whether a type of the table, called with these, makes no more than they are; ``bytes(10**10)`` would.
+
+    Every type is called with types and functions; a dict also by keywords, a list, a tuple and a deque also with a
+    list or a tuple, a number and a text also with numbers and short texts.
+    """
+    args, values = [arg for arg in args if not callable(arg)], keywords.values()
+    if cls in _KEYWORDS:
+        return all(arg is None for arg in args)
+    if cls in _COPIES:
+        sequences = all(type(arg) in (list, tuple) or _is_number(arg) for arg in args)
+        return sequences and all(map(_is_number, values))
+    if cls in _NUMBERS or cls is str or _is_number_of_numpy(cls):
+        short = all(_is_number(arg) or (type(arg) is str and len(arg) <= _TEXT) for arg in args)
+        return short and all(map(_is_number, values))
+    return not args and all(map(callable, values))
+
+
+def _is_number(value: object) -> bool:
+    return value is None or type(value) in _NUMBERS
+
+
+def _is_number_of_numpy(cls: type) -> bool:
+    return cls.__module__ == "numpy" and cls.__name__.startswith(("bool", "int", "uint", "float", "complex"))

@@ -322,6 +322,14 @@ class _Walk:
         if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
             self.note("lost-hooks", "warning", "gradient hooks of a tensor are not saved.")
 
+    def without_typing(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """Attributes but for what ``Net[int]()`` leaves in an object: no class needs it to run."""
+        alias = attributes.get(_ORIG_CLASS)
+        if alias is None or type(alias).__module__ not in ("typing", "types"):
+            return attributes
+        self.note("typing", "note", f"saved without {_ORIG_CLASS}, the types in brackets that it was made with.")
+        return {name: value for name, value in attributes.items() if name != _ORIG_CLASS}
+
     def unsaveable(self, obj: Any, reason: str, step: Step = FIELD, *, way_out: str = "") -> UnsaveableError:
         """The error that says where `obj` is, what it is, and what can be done."""
         path = self._text(*self._here) + step.text
@@ -463,6 +471,9 @@ def is_plain(tensor: torch.Tensor) -> bool:
     strided = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
     return strided and tensor.device.type != "meta"
 
+
+_ORIG_CLASS = "__orig_class__"
+"""Where Python keeps what a generic class was made with."""
 
 _CALLABLES = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 

@@ -99,9 +99,15 @@ def _rows_of_training(document: Document, position: int) -> Iterator[int]:
 
 def host_rows(document: Document, positions: Iterable[int]) -> frozenset[int]:
     """Tensors that only carry something else, such as the bytes of a long text: they stay as they are, on the CPU."""
-    nodes = (document.nodes[position] for position in positions)
-    carrying = (node for node in nodes if isinstance(node, Typed) and node.kind in CARRYING_KINDS)
-    return frozenset(v.index for node in carrying for v in node.fields.values() if isinstance(v, TensorRef))
+    rows: set[int] = set()
+    for node in (document.nodes[position] for position in positions):
+        if isinstance(node, Typed) and node.kind in CARRYING_KINDS:
+            rows.update(value.index for value in node.fields.values() if isinstance(value, TensorRef))
+        elif isinstance(node, Typed) and node.fields.get("class") == "torch.nn.utils.rnn:PackedSequence":
+            items = document.node(node.fields.get("items"))
+            sizes = items.items[1:2] if isinstance(items, Seq) else ()  # batch_sizes, which torch wants there
+            rows.update(value.index for value in sizes if isinstance(value, TensorRef))
+    return frozenset(rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import fractions
 import pathlib
 import struct
 import uuid
+import zoneinfo
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,8 +24,9 @@ _WAY_OUT = "Use strings, numbers, or tuples of these as keys."
 _TYPES = frozenset({
     type(None), bool, int, float, complex, str, bytes,
     torch.Size, torch.dtype, torch.device, torch.memory_format, torch.layout,
-    range, uuid.UUID, decimal.Decimal, fractions.Fraction,
+    range, type(...), uuid.UUID, decimal.Decimal, fractions.Fraction,
     datetime.date, datetime.time, datetime.datetime, datetime.timedelta, datetime.timezone,
+    zoneinfo.ZoneInfo,
     pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath,
 })  # fmt: skip
 
@@ -48,7 +50,7 @@ def _require(key: Any, context: Context) -> None:
         if weight > MAX_KEY_WEIGHT:
             reason = f"has more than {MAX_KEY_WEIGHT} parts, too many for a key"
             raise context.unsaveable(key, reason, way_out=_WAY_OUT)
-        names = fields_of(type(current)) or ()
+        names = () if isinstance(current, enum.Enum) else fields_of(type(current)) or ()
         weight += 1 + len(names) if names else 0  # a file names them beside the items
         if type(current) in (tuple, frozenset) or names:
             pending.extend(current)

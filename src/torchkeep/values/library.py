@@ -11,9 +11,13 @@ import datetime
 import decimal
 import fractions
 import pathlib
+import random
+import re
+import struct
 import sys
 import types
 import uuid
+import zoneinfo
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +26,8 @@ from ..document import Typed
 from ..errors import FormatError, LimitError, brief
 from .encode import INLINE_NBYTES, Codec, Context, Hidden, Parts, codecs, typed
 from .keys import require_keys
+from .standins import Record
+from .state import is_a
 
 Fields = dict[str, Any]
 
@@ -43,8 +49,8 @@ def _fill_defaultdict(shell: defaultdict[Any, Any], fields: Fields) -> None:
 def _counter(obj: Counter[Any], context: Context) -> Parts:
     require_keys(obj, context)
     fields: Fields = {"items": dict(obj)}
-    if vars(obj):
-        fields["attributes"] = Hidden(vars(obj))
+    if attributes := context.without_typing(vars(obj)):
+        fields["attributes"] = Hidden(attributes)
     return typed("Counter", fields)
 
 
@@ -114,7 +120,7 @@ def _clock(kind: str, *names: str) -> Codec:
 
     def codec(obj: Any, context: Context) -> Parts:
         zone = obj.tzinfo
-        if zone is not None and type(zone) is not datetime.timezone:
+        if zone is not None and type(zone) not in (datetime.timezone, zoneinfo.ZoneInfo):
             reason = f"has a time zone with rules of its own ({type(zone).__qualname__}), which a file does not hold"
             way_out = "Convert it first: .astimezone(datetime.timezone.utc)."
             raise context.unsaveable(obj, reason, way_out=way_out)
@@ -135,8 +141,40 @@ def _make_timezone(fields: Fields) -> datetime.timezone:
     return datetime.timezone(offset) if offset else datetime.timezone.utc
 
 
+def _zone(obj: zoneinfo.ZoneInfo, context: Context) -> Parts:
+    if not _is_zone_key(obj.key):
+        reason = "is a time zone without a name by which other machines know it"
+        raise context.unsaveable(obj, reason, way_out="Make it with zoneinfo.ZoneInfo(...), from a name of the IANA's.")
+    return typed("ZoneInfo", {"key": obj.key})
+
+
+def _is_zone_key(key: object) -> bool:
+    """Whether it is a name like ``Europe/Berlin``, and no way to another file."""
+    return type(key) is str and len(key) <= 255 and _ZONE_KEY.fullmatch(key) is not None
+
+
+_ZONE_KEY = re.compile("[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z][A-Za-z0-9_+-]*)*")
+
+
+def make_zone(key: str) -> zoneinfo.ZoneInfo | None:
+    """The rules of this machine for a time zone; None where it has none.
+
+    Raises:
+        FormatError: K-5, not the name of a time zone.
+    """
+    if not _is_zone_key(key):
+        raise FormatError(f"{brief(key)} is no name of a time zone", clause="K-5")
+    try:
+        return zoneinfo.ZoneInfo(key)
+    except (LookupError, ValueError, OSError, ImportError):
+        return None
+
+
 def _make_clock(cls: Any, *names: str) -> Callable[[Fields], Any]:
     def make(fields: Fields) -> Any:
+        if is_a(fields["timezone"], Record):  # of a zone that this machine lacks; the numbers are held against K-5
+            make(fields | {"timezone": None})
+            return Record(f"datetime:{cls.__name__}", fields)
         numbers = [fields[name] for name in (*names, *_CLOCK[:-1])]
         return cls(*numbers, fields["timezone"], fold=fields["fold"])
 
@@ -237,6 +275,25 @@ def _make_range(fields: Fields) -> range:
     return range(fields["start"], fields["stop"], fields["step"])
 
 
+def _random(obj: random.Random, context: Context) -> Parts:
+    version, words, gauss = obj.getstate()
+    if version != random.Random.VERSION or not (gauss is None or type(gauss) is float):
+        raise context.unsaveable(obj, "is in a state that Python's own methods do not lead to")
+    return typed("Random", {"state": _TWISTER.pack(*words), "gauss": gauss})
+
+
+_TWISTER = struct.Struct("<625I")
+"""The words of a Mersenne Twister, and where among them the next number begins."""
+
+
+def _make_random(fields: Fields) -> random.Random:
+    if len(fields["state"]) != _TWISTER.size:
+        raise ValueError(f"a state of {len(fields['state'])} bytes")
+    made = random.Random(0)
+    made.setstate((random.Random.VERSION, _TWISTER.unpack(fields["state"]), fields["gauss"]))
+    return made
+
+
 def make(kind: str, fields: Fields) -> Any:
     """A value of a kind in `MAKE`.
 
@@ -261,6 +318,7 @@ def _expect(made: object, said: object) -> None:
 MAKE: dict[str, Callable[[Fields], Any]] = {
     "slice": lambda fields: slice(fields["start"], fields["stop"], fields["step"]),
     "range": _make_range,
+    "Ellipsis": lambda fields: ...,
     "path": _make_path,
     "date": lambda fields: datetime.date(**fields),
     "time": _make_clock(datetime.time),
@@ -269,6 +327,7 @@ MAKE: dict[str, Callable[[Fields], Any]] = {
     "timezone": _make_timezone,
     "UUID": _make_uuid,
     "Decimal": _make_decimal,
+    "Random": _make_random,
     "Fraction": _make_fraction,
 }
 """Values that cannot change, made once what they are made of is there."""
@@ -282,13 +341,16 @@ codecs.update(
         types.SimpleNamespace: _namespace("SimpleNamespace"),
         slice: _fields_of("slice", "start", "stop", "step"),
         range: _range,
+        type(...): _fields_of("Ellipsis"),
         datetime.date: _fields_of("date", "year", "month", "day"),
         datetime.time: _clock("time"),
         datetime.datetime: _clock("datetime", "year", "month", "day"),
         datetime.timedelta: _fields_of("timedelta", "days", "seconds", "microseconds"),
         datetime.timezone: _timezone,
+        zoneinfo.ZoneInfo: _zone,
         uuid.UUID: _uuid,
         decimal.Decimal: _decimal,
+        random.Random: _random,
         fractions.Fraction: _fraction,
     }
 )

@@ -37,6 +37,7 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
     name_of_class = _class(module, cls, context)
     state, direct = _state(module, cls, context)
     attributes = {name: value for name, value in state.items() if name not in MODULE_INTERNALS}
+    attributes = context.without_typing(attributes)
     if callable(attributes.get("extra_repr")):
         del attributes["extra_repr"]  # torchao sets one on each layer that it changes
         context.note("extra-repr", "note", "has an extra_repr of its own, which only changes how it is shown.")

@@ -145,6 +145,28 @@ PRUNING_METHODS: Final[tuple[str, ...]] = _names(
     "Identity RandomUnstructured L1Unstructured RandomStructured LnStructured CustomFromMask",
 )
 
+DERIVED: Final[tuple[str, ...]] = _names("torch.torch_version", "TorchVersion")
+"""Classes that derive from a builtin: ``torch.__version__`` is a string that compares as a version."""
+
+NAMEDTUPLES: Final[tuple[str, ...]] = (
+    *_names("torch.nn.utils.rnn", "PackedSequence"),
+    # what functions return
+    *_names(
+        "torch.return_types",
+        """
+        aminmax aminmax_out cummax cummax_out cummin cummin_out frexp frexp_out geqrf geqrf_out histogram
+        histogram_out histogramdd kthvalue kthvalue_out linalg_cholesky_ex linalg_cholesky_ex_out linalg_eig
+        linalg_eig_out linalg_eigh linalg_eigh_out linalg_inv_ex linalg_inv_ex_out linalg_ldl_factor
+        linalg_ldl_factor_ex linalg_ldl_factor_ex_out linalg_ldl_factor_out linalg_lstsq linalg_lstsq_out
+        linalg_lu linalg_lu_factor linalg_lu_factor_ex linalg_lu_factor_ex_out linalg_lu_factor_out
+        linalg_lu_out linalg_qr linalg_qr_out linalg_slogdet linalg_slogdet_out linalg_solve_ex
+        linalg_solve_ex_out linalg_svd linalg_svd_out lu_unpack lu_unpack_out max max_out median median_out
+        min min_out mode mode_out nanmedian nanmedian_out qr qr_out slogdet slogdet_out sort sort_out svd
+        svd_out topk topk_out triangular_solve triangular_solve_out
+        """,
+    ),
+)
+
 ENUMS: Final[tuple[str, ...]] = _names("torch.nn.utils.parametrizations", "_OrthMaps")
 
 FUNCTIONS: Final[tuple[str, ...]] = (
@@ -348,6 +370,8 @@ def _table() -> dict[Role, dict[str, Any]]:
         "optimizer": dict(_classes(OPTIMIZERS, torch.optim.Optimizer)),
         "object": dict(_classes(OBJECTS, object)),
         "pruning_method": dict(_classes(PRUNING_METHODS, torch.nn.utils.prune.BasePruningMethod)),
+        "derived": dict(_classes(DERIVED, str)),
+        "namedtuple": dict(_classes(NAMEDTUPLES, tuple)),
         "enum": dict(_classes(ENUMS, enum.Enum)),
         "function": dict(_functions(FUNCTIONS)),
     }

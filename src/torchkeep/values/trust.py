@@ -331,10 +331,18 @@ _SPECIAL = BaseException | type | enum.Enum | torch.nn.Module | torch.optim.Opti
 
 
 def fields_of(cls: type) -> tuple[str, ...] | None:
-    """The field names of a class that `namedtuple` or `NamedTuple` made, or of one below it; None for any other."""
+    """The field names of a class that `namedtuple` or `NamedTuple` made, of one below it, or of what functions of torch
+    return; None for any other."""
     names = next((vars(base)["_fields"] for base in cls.__mro__ if "_fields" in vars(base)), None)
+    if is_return_type(cls):
+        names = vars(cls)["__match_args__"]
     named = issubclass(cls, tuple) and type(names) is tuple and all(type(name) is str for name in names)
     return names if named else None
+
+
+def is_return_type(cls: type) -> bool:
+    """Whether it is one of `torch.return_types`: no namedtuple of Python's, and made of a tuple by itself alone."""
+    return "n_sequence_fields" in vars(cls) and torch_table.name_of(cls) is not None
 
 
 def is_makeable(cls: type) -> bool:
