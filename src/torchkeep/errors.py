@@ -28,7 +28,9 @@ Codes are stable: a program may test `error.code`, and a text search finds them 
 
 from __future__ import annotations
 
+import keyword
 import re
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -54,6 +56,30 @@ def brief_text(text: str, *, length: int = 200) -> str:
     """Text on one line for a message, cut to `length`."""
     text = printable(text[: length + 1])
     return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def in_code(name: str) -> str:
+    """How code calls what a file names: ``Outer.Net`` for ``"a.b:Outer.Net"``, and ``...`` where no code can."""
+    qualname = name.rpartition(":")[2].rpartition("<locals>.")[2]
+    parts = qualname.split(".")
+    return (
+        qualname
+        if len(qualname) <= _NAME_LENGTH and all(part.isidentifier() and not keyword.iskeyword(part) for part in parts)
+        else "..."
+    )
+
+
+def classes_in_code(names: Sequence[str]) -> str:
+    """``classes={'a.b:Net': Net}``, as a person types it; of many names the first, and the rest by that pattern."""
+    pairs = [f"{brief(name, length=_NAME_LENGTH)}: {in_code(name)}" for name in names[:_SPELLED]]
+    return f"classes={{{', '.join([*pairs, '...'] if len(names) > _SPELLED else pairs)}}}"
+
+
+_NAME_LENGTH = 200
+"""Longest name that is spelled out: what a file names has any length."""
+
+_SPELLED = 8
+"""Classes that a call is spelled out for."""
 
 
 def printable_lines(text: str) -> str:

@@ -239,6 +239,11 @@ class Mine(optim.SGD):
 Mine.__module__ = "torch.optim.mine"
 
 
+class Outer:
+    class Inner(nn.Module):
+        """A class in another."""
+
+
 def free(x: Any) -> Any:
     return x
 
@@ -591,6 +596,32 @@ def a_function_that_nobody_named(at: Path) -> None:
 @message(errors.TrustError, r"cannot be imported: ModuleNotFoundError")
 def a_trusted_package_that_is_not_there(at: Path) -> None:
     torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "gone.models:Net")), trust="gone")
+
+
+@message(errors.TrustError, r"cannot be imported", r"(?s)^(?!.*trust=\()")
+def a_package_that_was_trusted_in_vain(at: Path) -> None:
+    torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "gone.models:Net")), trust=("gone",))
+
+
+@message(errors.TrustError, r"gone is not imported; classes= has 'gone\.Net', with a dot where the file has a colon")
+def a_key_with_a_dot_for_the_colon(at: Path) -> None:
+    torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "gone:Net")), classes={"gone.Net": Net})
+
+
+@message(errors.TrustError, r"(?m)^  classes= has 'gone:Nett', which is none of the names that this load needs$")
+def a_key_with_a_slip_of_the_pen(at: Path) -> None:
+    torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "gone:Net")), classes={"gone:Nett": Net})
+
+
+@message(errors.TrustError, r"gone is not imported; 2 of the given classes are called Net, so none counts")
+def two_given_classes_of_one_name(at: Path) -> None:
+    also = type("Net", (nn.Module,), {})
+    torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "gone:Net")), classes=[Net, also])
+
+
+@message(errors.TrustError, r"test_messages:Outer\.Inner'?: Outer\.Inner\}")
+def a_class_inside_of_a_class(at: Path) -> None:
+    torchkeep.load(saved(at, {"c": Outer.Inner}))
 
 
 @message(errors.TrustError, r"safetensors\.torch has no such name now")
@@ -1033,6 +1064,11 @@ WRONG: dict[str, tuple[type[Exception], Callable[[Path], object], str]] = {
     "path": (TypeError, lambda p: torchkeep.load(os.fsencode(p)), "path"),  # type: ignore[arg-type]
     "path of save": (TypeError, lambda p: torchkeep.save(1, os.fsencode(p)), "path|bytes"),  # type: ignore[arg-type]
     "register": (TypeError, lambda p: torchkeep.register(3), "takes a class"),  # type: ignore[arg-type]
+    "alias that is no text": (
+        TypeError,
+        lambda p: torchkeep.register(Net, aliases=[5]),  # type: ignore[list-item]
+        "aliases are names such as 'old.module:Net', not 5",
+    ),
     "alias": (ValueError, lambda p: torchkeep.register(Net, aliases="Net"), "'module:name'"),
     "encode alone": (TypeError, lambda p: torchkeep.register(Net, encode=free), "go together"),
     "migrations": (TypeError, lambda p: torchkeep.register(Plain, version=2, migrations={1: free}), "nn.Module"),
@@ -1229,6 +1265,15 @@ def test_a_changed_class_is_told(tmp_path: Path) -> None:
     [told] = findings(lambda: torchkeep.load(path))
     assert f"the source of {HERE}:Net changed since the file was saved" in told
     assert "thing 1.0" in told
+
+
+def test_a_key_that_was_not_needed_is_noted(tmp_path: Path) -> None:
+    loaded = torchkeep.load(saved(tmp_path, Net()), classes={f"{HERE}:Nett": Net})
+    [told] = torchkeep.report_of(loaded).findings
+    assert (told.severity, told.message) == (
+        "note",
+        f"classes= has '{HERE}:Nett', which is none of the names that this load needs.",
+    )
 
 
 def test_notes_are_in_the_report_and_no_warning(tmp_path: Path) -> None:

@@ -103,9 +103,10 @@ def test_a_class_that_a_module_only_re_exports(tmp_path: Path, monkeypatch: pyte
     torchkeep.save(vars(package)["Net"](), tmp_path / "x.safetensors")
     named = vars(package)["Net"]
     vars(package)["Net"] = Extra
-    with pytest.raises(
-        torchkeep.TrustError, match=r"exporting:Net +\(module\) .*exporting defines no class of that name"
-    ):
+    with pytest.raises(torchkeep.TrustError, match=r"exporting:Net +\(module\) is another name of .*:Extra now"):
+        torchkeep.load(tmp_path / "x.safetensors")
+    vars(package)["Net"] = 5
+    with pytest.raises(torchkeep.TrustError, match=r"exporting:Net .* exporting defines no class of that name"):
         torchkeep.load(tmp_path / "x.safetensors")
     vars(package)["Net"] = type("Net", (), {"__module__": "exporting"})
     with pytest.raises(torchkeep.TrustError, match=r"exporting:Net +\(module\) is imported, but is no nn\.Module"):

@@ -268,9 +268,23 @@ def test_a_class_that_is_not_torchs_is_lacking(
     [lack] = found["structure"].lacks
     assert f"{name}:Net" in lack
     assert "classes=" in lack
-    assert "classes={...}" in found["structure"].call
+    assert found["structure"].call == f"torchkeep.load({str(path)!r}, classes={{'{name}:Net': Net}})"
     assert found["weights"].open
     assert found["skeleton"].open
+
+
+class Outer:
+    class Net(nn.Module):
+        """Net in Outer."""
+
+
+def test_the_structure_call_runs_as_printed(saved: Saved) -> None:
+    path = saved(Outer.Net())
+    call = routes(path)["structure"].call
+    assert type(eval(call, {"torchkeep": torchkeep, "Outer": Outer})) is Outer.Net
+    numbered = [type(f"Net{i}", (nn.Module,), {"__module__": "many"}) for i in range(9)]
+    call = routes(saved(nn.Sequential(*(cls() for cls in numbered))))["structure"].call
+    assert call.endswith("'many:Net7': Net7, ...})")
 
 
 def test_hooks_are_lacking(saved: Saved) -> None:

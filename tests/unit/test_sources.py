@@ -379,7 +379,7 @@ def test_what_the_class_serves_is_left_out(write: Write) -> None:
     assert init(write, "self.a = self.b = self.c = self.d = self.e = 1", inside=inside) == {"d", "e"}
     before = "class Base:\n    a = 1\n    __slots__ = ('s',)\n"
     source = before + "class Net(nn.Module, Base):\n    def __init__(self):\n        self.a = self.b = self.s = 1\n"
-    assert sources.assigned_by_init(write(source).Net) == {"b"}
+    assert sources.assigned_by_init(write(source).Net) == {"b", "s"}  # a slot holds what an instance has
 
 
 def test_what_another_method_deletes_is_left_out(write: Write) -> None:
@@ -482,9 +482,86 @@ def test_generated_and_unrecognizable_inits(write: Write) -> None:
         Given.__init__ = given
         """
     )
-    for name in ("Data", "Hidden", "Given"):
+    for name in ("Hidden", "Given"):
         assert sources.assigned_by_init(getattr(module, name)) == frozenset()
+    assert sources.assigned_by_init(module.Data) == {"a", "b"}
     assert sources.digest(module.Data) is not None
+
+
+def test_fields_of_a_dataclass(write: Write) -> None:
+    module = write(
+        """
+        import dataclasses
+        from dataclasses import dataclass, field
+        from typing import ClassVar
+
+        @dataclass
+        class Config:
+            width: int
+            depth: int = 2  # which the class serves
+            names: list = field(default_factory=list)
+            seen: dict = field(default_factory=dict, init=False)
+            late: int = field(init=False)
+            start: dataclasses.InitVar[int] = 0
+            count: ClassVar[int] = 0
+
+        @dataclass(frozen=True, slots=True)
+        class Frozen:
+            more: int = 3  # which a slot holds
+
+        @dataclass
+        class Own(Config):
+            size: int = field(default_factory=int)
+            def __init__(self):
+                self.a = 1
+
+        class Plain(Config):
+            def __init__(self):
+                super().__init__(1)
+                self.b = 1
+
+        @dataclass(init=False)
+        class Bare:
+            a: list = field(default_factory=list)
+        """
+    )
+    assert sources.assigned_by_init(module.Config) == {"width", "names", "seen"}
+    assert sources.assigned_by_init(module.Frozen) == {"more"}
+    assert sources.assigned_by_init(module.Own) == {"a"}
+    assert sources.assigned_by_init(module.Plain) == {"width", "names", "seen", "b"}
+    assert sources.assigned_by_init(module.Bare) == frozenset()
+
+
+def test_where_an_init_registers_what_it_registers(write: Write) -> None:
+    body = """
+        self.register_buffer("a", None)
+        self.register_buffer("b", None, persistent=False)
+        self.register_buffer("c", None, False)
+        self.register_buffer(name="d", tensor=None, persistent=x)
+        self.register_parameter("e", None)
+        self.add_module("f", None)
+        self.register_module(name="g", module=None)
+        self.h = nn.Buffer(torch.ones(1), persistent=False)
+        self.i: nn.Buffer = nn.Buffer(torch.ones(1))
+        self.j = self.k = nn.Parameter(torch.ones(1))
+        self.plain, self.layer = torch.ones(1), nn.Linear(1, 1)
+        if x:
+            self.register_buffer("maybe", None)
+            self.register_buffer("both", None)
+        else:
+            self.both = None
+        x.register_buffer("other", None)
+    """
+    source = "class Net(nn.Module):\n    def __init__(self, x=None):\n" + textwrap.indent(
+        textwrap.dedent(body), " " * 8
+    )
+    net = write(
+        source + "\nclass Child(Net):\n    def __init__(self):\n        self.register_buffer('z', None)\n"
+    ).Child
+    homes = {**dict.fromkeys("adi", "buffers"), **dict.fromkeys("bch", "non_persistent"), "maybe": "buffers"}
+    homes |= {**dict.fromkeys("ejk", "parameters"), **dict.fromkeys("fg", "modules"), "z": "buffers"}
+    assert sources.homes_by_init(net) == homes
+    assert sources.homes_by_init(nn.Linear) == {}
 
 
 def test_on_a_model_of_everyday(write: Write) -> None:

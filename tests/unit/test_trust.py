@@ -62,6 +62,12 @@ class MetaNet(nn.Module, metaclass=Meta): pass
 class Callable:
     def __call__(self): pass
 def act(x): return x
+class Acts:
+    @staticmethod
+    def plain(x): return x
+    system = staticmethod(os.system)
+    ready = staticmethod(Callable())
+    def method(self): pass
 ready = Callable()
 bound = functools.partial(act, 1)
 """
@@ -343,12 +349,83 @@ def test_a_trusted_instance_is_no_function(program: Any) -> None:
     assert opens("prog.nets:act", "function", trust=("prog",)) == (program.act, "named")
 
 
+def test_a_trusted_static_method_is_a_function(program: Any) -> None:
+    assert opens("prog.nets:Acts.plain", "function", trust=("prog",)) == (program.Acts.plain, "named")
+    for name in ("system", "ready", "missing", "plain.__globals__"):
+        closed(f"prog.nets:Acts.{name}", "function", trust=("prog",))
+    closed("prog.nets:Acts.plain", "function")
+    closed("prog.nets:Acts.plain", "module", trust=("prog",))
+
+
 @pytest.mark.parametrize(
     "trust", ["", "a..b", "a b", "a/b", "*", "a:", ":a", "a.*", "../a", ("a", ""), (5,), "a:b:c d"]
 )
 def test_trust_takes_names(trust: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         Resolver(None, trust)
+
+
+# --- why not ---
+
+
+def test_why_what_was_given_did_not_count(program: Any) -> None:
+    def reason(**given: Any) -> str:
+        return closed("gone.away:Net", **given).reason
+
+    also = types.new_class("Net", (nn.Module,))
+    assert reason() == "gone.away is not imported"
+    assert reason(classes=[program.Net, also]).endswith("; 2 of the given classes are called Net, so none counts")
+    assert reason(classes=[program.Net], lasts={"Net": 2}).endswith(
+        "; 2 names of the file end in Net, so the given class counts for none"
+    )
+    assert reason(classes={"gone.away.Net": program.Net}).endswith(
+        "; classes= has 'gone.away.Net', with a dot where the file has a colon"
+    )
+    assert "classes" not in closed("gone.away:Net", "optimizer", classes={"gone.away:Net": program.Net}).reason
+
+
+def test_keys_that_nothing_is_called(program: Any) -> None:
+    resolver = Resolver({"m:Nett": program.Net, "m:Net": program.Net, "m.Other": program.Net}, ())
+    assert resolver.unused(["m:Net", "m:Other"]) == ["m:Nett"]
+    assert Resolver([program.Net], ()).unused([]) == []
+
+
+def test_a_second_name_is_told(program: Any) -> None:
+    assert closed("prog.nets:Alias").reason == "is another name of prog.nets:Net now"
+    program.Net.__module__ = "new.nets"
+    assert closed("prog.nets:Net").reason == "is another name of new.nets:Net now"
+    found = closed("prog.nets:Net", trust=("prog",))
+    assert found.reason == "is only re-exported by prog.nets: it is new.nets:Net now"
+    assert closed("prog.nets:act").reason == "prog.nets defines no class of that name"
+
+
+def test_a_call_that_was_tried_is_not_offered_again(sleeping: str) -> None:
+    for name in ("dormant.missing:Net", "dormant.broken:Net", "dormant.nets:Gone"):
+        assert "trust=" in closed(name).mend()
+        assert "trust=" not in closed(name, trust=("dormant",)).mend()
+
+
+def test_nouns_have_their_articles(program: Any) -> None:
+    assert closed("prog.nets:Adam", "optimizer").reason.startswith("an optimizer opens only when")
+    assert closed("prog.nets:act", "function").reason.startswith("a function opens only when")
+    given = {"x:A": program.act}
+    assert closed("x:A", "optimizer", classes=given).reason == "is a function where an optimizer was saved"
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("a.b:Net", "Net"),
+        ("a.b:Outer.Net", "Outer.Net"),
+        ("a.b:make.<locals>.Net", "Net"),
+        ("a.b:make.<locals>.Outer.Net", "Outer.Net"),
+        ("a.b:Outer.class", "..."),
+        ("a.b:", "..."),
+        ("a.b:<lambda>", "..."),
+    ],
+)
+def test_a_call_has_the_name_that_code_has(name: str, spelled: str) -> None:
+    assert closed(name).mend().startswith(f"classes={{{name!r}: {spelled}}}")
 
 
 # --- what the program has already imported, in the narrowest way ---

@@ -35,7 +35,7 @@ from ..document import (
     parts_with_weights,
     shape_of,
 )
-from ..errors import LimitError, brief, printable
+from ..errors import LimitError, brief, classes_in_code, in_code, printable
 from .reports import Need, Route, TensorInfo, count, size
 
 _TEXT_LENGTH = 60
@@ -173,7 +173,8 @@ def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[
         lacks.append('the hooks that the model had: allow={"hooks"} loads it without them')
     opaque = dict.fromkeys(node.what for node in document.nodes if isinstance(node, Opaque))
     lacks += [f"{what}: it could not be saved and was left out" for what in opaque]
-    arguments = ", classes={...}" if foreign else ""
+    given = list(dict.fromkeys(need.name for need in foreign if need.role != "custom"))
+    arguments = f", {classes_in_code(given)}" if given else ""
     arguments += ', allow={"hooks"}' if hooked else ""
     closed = hooked or opaque or any(need.role not in HELD_KINDS for need in foreign)
     yield Route("structure", not closed, tuple(lacks), f"torchkeep.load({quoted}{arguments})")
@@ -184,10 +185,9 @@ def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[
 
 def _lack(need: Need) -> str:
     """What opens a name, as far as the file tells."""
-    last = need.name.rpartition(":")[2].rpartition(".")[2]
-    given = f"classes={{{need.name!r}: {last}}}"
+    given = classes_in_code([need.name])
     if need.role == "custom":
-        return f"{need.name}: torchkeep.register({last}, encode=..., decode=...)"
+        return f"{need.name}: torchkeep.register({in_code(need.name)}, encode=..., decode=...)"
     if need.role == "module":
         return f"{need.name}: import it first, or {given}"
     if need.role in HELD_KINDS:

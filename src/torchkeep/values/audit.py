@@ -33,7 +33,7 @@ from ..document import (
     hooks_of,
     merged,
 )
-from ..errors import ChangedClassError, LoadError, TrustError, brief_text
+from ..errors import ChangedClassError, LoadError, TrustError, brief, brief_text, classes_in_code
 from . import sources, torch_table
 from .lazy import why_not_lazy
 from .registry import Registration, class_name, registration
@@ -119,12 +119,15 @@ def audit(
         result.opened.pop(key, None)  # held by its own package in one place and by nobody in another
     if not skeleton:
         _close_what_runs(document, positions, result, closed)
+    unused = resolver.unused(_key(node)[0] for _, node in typed)
+    result.findings += [Finding("classes", "note", "", f"{_unused(key)}.") for key in unused]
     refused = [found for found in closed.values() if found.role not in HELD_KINDS]
     result.stood_in = bool(refused)
     result.findings += [_standin_finding(found) for found in refused if found.role != "module"]
     if refused and not skeleton:
         objects = [found for found in closed.values() if found.role in HELD_KINDS]
-        raise TrustError(_trust_message(path, refused, objects), names=tuple(sorted({found.name for found in refused})))
+        names = tuple(sorted({found.name for found in refused}))
+        raise TrustError(_trust_message(path, refused, objects, unused), names=names)
     for _, node in nodes:
         if isinstance(node, Opaque):
             if not skeleton:
@@ -368,7 +371,7 @@ def _names(document: Document, node: Typed) -> frozenset[str]:
 # --- what people read -------------------------------------------------------------------------------
 
 
-def _trust_message(path: str, refused: list[Closed], objects: list[Closed]) -> str:
+def _trust_message(path: str, refused: list[Closed], objects: list[Closed], unused: list[str]) -> str:
     lines = [f"{path}: {len(refused)} of the names that the file needs did not open. Nothing was loaded."]
     shown = [(brief_text(closed.name), closed) for closed in refused[:_MAX_LINES]]
     width = max(len(name) for name, _ in shown)
@@ -379,18 +382,14 @@ def _trust_message(path: str, refused: list[Closed], objects: list[Closed]) -> s
         name = brief_text(closed.name)
         inert = "a plain builtin" if closed.role == "derived" else "an inert Record"
         lines.append(f"  {name:{width}s}  ({closed.role}) {brief_text(closed.reason)}; without it, {inert}")
+    lines += [f"  {_unused(key)}" for key in unused[:_SHOWN]]
     lines.append("Routes to this file:")
     given = [closed for closed in refused if closed.way != "none"]
     if len(given) == len(refused):
         if packages := _importable(refused):
             lines.append(f"  structure, classes where they were  torchkeep.load({path!r}, trust={packages!r})")
-        given += objects
-        lasts = [last_name(closed.name) for closed in given[:_SHOWN]]
-        pairs = ", ".join(
-            f"{c.name!r}: {last if last.isidentifier() else '...'}" for c, last in zip(given, lasts, strict=False)
-        )
-        more = f", ...}}  # and {len(given) - _SHOWN} more" if len(given) > _SHOWN else "}"
-        lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, classes={{{pairs}{more})")
+        names = list(dict.fromkeys(closed.name for closed in (*given, *objects)))
+        lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, {classes_in_code(names)})")
     lines.append(f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})")
     lines.append(f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')")
     return "\n".join(lines)
@@ -400,7 +399,11 @@ _MAX_LINES = 30
 """Names that a message lists."""
 
 _SHOWN = 8
-"""Classes that a call is spelled out for; a person writes the rest by that pattern."""
+"""Places that a message names."""
+
+
+def _unused(key: str) -> str:
+    return f"classes= has {brief(key)}, which is none of the names that this load needs"
 
 
 def _opaque_message(document: Document, node: Opaque, path: str) -> str:

@@ -117,6 +117,8 @@ def register(
         raise TypeError(f"register takes a class, not {cls!r}")
     aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
     for alias in aliases:
+        if not isinstance(alias, str):
+            raise TypeError(f"aliases are names such as 'old.module:Net', not {alias!r}")
         if alias.count(":") != 1:
             raise ValueError(f"alias {alias!r} is not of the form 'module:name'")
         for other in _by_class.values():

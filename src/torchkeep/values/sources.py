@@ -8,6 +8,7 @@ What it cannot read with certainty it does not claim.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import gc
 import hashlib
@@ -18,7 +19,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MemberDescriptorType, SimpleNamespace
 
 _TORCH = frozenset({"torch", "torchgen", "functorch"})
 _FOREIGN = _TORCH | sys.stdlib_module_names | {"builtins"}
@@ -44,18 +45,32 @@ def digest(cls: type) -> str | None:
 def assigned_by_init(cls: type) -> frozenset[str]:
     """The instance attributes that today's `__init__` of `cls` assigns on every normal way through it.
 
-    Left out is what an instance can do without: names that a class serves, and names that a method deletes.
+    The `__init__` that `dataclass` wrote assigns the fields. Left out is what an instance can do without: names that
+    a class serves, and names that a method deletes.
     """
     outside = [base for base in cls.__mro__ if _top(base) not in _TORCH and base is not object]
-    if any("__setattr__" in vars(base) for base in outside):
+    if any("__setattr__" in vars(base) and not _is_frozen(base) for base in outside):
         return frozenset()  # an assignment may then mean anything
     names = _assigned(cls, _owner(cls.__mro__))
     for base in cls.__mro__ if names else ():
-        served = vars(base).items()
+        served = [(name, value) for name, value in vars(base).items() if type(value) is not MemberDescriptorType]
         names -= {name for name, value in served if base in outside or hasattr(type(value), "__set__")}
         definition = _project_definition(base)
         names -= {_mangled(name, base) for name in definition.deleted} if definition else set()
     return names
+
+
+def homes_by_init(cls: type) -> dict[str, str]:
+    """Where today's `__init__` registers what it registers: ``"parameters"``, ``"buffers"``, ``"modules"``.
+
+    A buffer that stays out of the state_dict is ``"non_persistent"``. What is assigned otherwise, too, is left out.
+    """
+    homes: dict[str, set[str]] = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base) and (init := _method(base, "__init__")) is not None:
+            for name, home in _homes(init):
+                homes.setdefault(_mangled(name, base) if home == "attributes" else name, set()).add(home)
+    return {name: home for name, (home, *more) in homes.items() if not more and home != "attributes"}
 
 
 def _top(cls: type) -> str:
@@ -236,20 +251,80 @@ def _owner(mro: Iterable[type]) -> type:
 
 def _assigned(cls: type, owner: type) -> frozenset[str]:
     """What the `__init__` that `owner` defines assigns on an instance of `cls`."""
-    definition = _project_definition(owner)
-    code = _codes(owner).get("__init__")
-    if definition is None or code is None:  # of torch, generated, or wrapped beyond recognition
+    if (init := _method(owner, "__init__")) is not None:
+        return _Init(cls, owner, init).names()
+    if (names := _fields(owner)) is None:  # of torch, or wrapped beyond recognition
         return frozenset()
-    inits = definition.source.definitions.get(f"{owner.__qualname__}.__init__", ())
-    inside = [init for init in inits if init.within(definition)]
+    after = next((base for base in cls.__mro__ if "__post_init__" in vars(base)), None)
+    init = _method(after, "__post_init__") if after is not None else None
+    return names | _Init(cls, after, init).names() if after is not None and init is not None else names
+
+
+def _method(owner: type, name: str) -> ast.FunctionDef | None:
+    """A method that the class statement of `owner` defines; None where it is not to be found there."""
+    definition, code = _project_definition(owner), _codes(owner).get(name)
+    if definition is None or code is None:
+        return None
+    found = definition.source.definitions.get(f"{owner.__qualname__}.{name}", ())
+    inside = [method for method in found if method.within(definition)]
     lines = _best(inside, [code.co_firstlineno]).lines if inside else []
     match _parse("".join(["if True:\n", *lines])):
-        case ast.Module(body=[ast.If(body=[ast.FunctionDef() as init])]):
-            return _Init(cls, owner, init).names()
-    return frozenset()
+        case ast.Module(body=[ast.If(body=[ast.FunctionDef() as method])]):
+            return method
+    return None
 
 
-_REGISTER = frozenset({"register_buffer", "register_parameter", "register_module", "add_module"})
+def _fields(owner: type) -> frozenset[str] | None:
+    """What the `__init__` that `dataclass` wrote for a project class assigns; None where it wrote none."""
+    fields, code = vars(owner).get("__dataclass_fields__"), _codes(owner).get("__init__")
+    if fields is None or code is None or code.co_filename != "<string>" or _project_definition(owner) is None:
+        return None
+    every = dataclasses.fields(SimpleNamespace(__dataclass_fields__=fields))  # type: ignore[arg-type]
+    return frozenset(it.name for it in every if it.init or it.default_factory is not dataclasses.MISSING)
+
+
+def _is_frozen(cls: type) -> bool:
+    """Whether `dataclass` wrote the `__setattr__` of a class; `__init__` goes past it."""
+    return bool(getattr(vars(cls).get("__dataclass_params__"), "frozen", False))
+
+
+def _homes(init: ast.FunctionDef) -> Iterator[tuple[str, str]]:
+    """Each name that a statement of an `__init__` assigns or registers, and where."""
+    me = next((it.arg for it in (*init.args.posonlyargs, *init.args.args)), "")
+    for node in ast.walk(init):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=verb)) if owner == me and verb in _REGISTER:
+                given = dict(zip(("name", "tensor", "persistent"), node.args, strict=False))
+                given |= {it.arg: it.value for it in node.keywords if it.arg}
+                if isinstance(name := given.get("name"), ast.Constant):
+                    yield str(name.value), _home(_REGISTER[verb], given.get("persistent"))
+            case ast.Assign(targets=targets, value=value):
+                yield from ((name, _home_of(value)) for name in _names(targets, me))
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                yield from ((name, _home_of(value)) for name in _names([target], me))
+
+
+def _home_of(value: ast.expr) -> str:
+    """Where torch puts a value that is assigned, as far as the text tells."""
+    match value:
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in _ASSIGNED:
+            persistent = next((it.value for it in value.keywords if it.arg == "persistent"), None)
+            return _home(_ASSIGNED[name], persistent)
+    return "attributes"
+
+
+def _home(home: str, persistent: ast.expr | None) -> str:
+    hidden = isinstance(persistent, ast.Constant) and not persistent.value
+    return "non_persistent" if home == "buffers" and hidden else home
+
+
+_REGISTER = {
+    "register_buffer": "buffers",
+    "register_parameter": "parameters",
+    "register_module": "modules",
+    "add_module": "modules",
+}
+_ASSIGNED = {"Buffer": "buffers", "Parameter": "parameters"}
 _TRY: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))
 
 
@@ -325,16 +400,7 @@ class _Init:
 
     def targets(self, targets: Iterable[ast.expr | None]) -> frozenset[str]:
         """The attributes of `self` among the targets of an assignment."""
-        found: set[str] = set()
-        for target in targets:
-            match target:
-                case ast.Attribute(value=ast.Name(id=me), attr=name) if me == self.me:
-                    found.add(_mangled(name, self.owner))
-                case ast.Tuple(elts=inner) | ast.List(elts=inner):
-                    found |= self.targets(inner)
-                case ast.Starred(value=value):
-                    found |= self.targets([value])
-        return frozenset(found)
+        return frozenset(_mangled(name, self.owner) for name in _names(targets, self.me))
 
     def called(self, call: ast.Call) -> frozenset[str]:
         """What a call that stands as a statement assigns."""
@@ -364,6 +430,18 @@ class _Init:
             ):
                 return _assigned(self.cls, _owner(by_name[name].__mro__))
         return frozenset()
+
+
+def _names(targets: Iterable[ast.expr | None], me: str) -> Iterator[str]:
+    """The attributes of `me` among the targets of an assignment."""
+    for target in targets:
+        match target:
+            case ast.Attribute(value=ast.Name(id=owner), attr=name) if owner == me:
+                yield name
+            case ast.Tuple(elts=inner) | ast.List(elts=inner):
+                yield from _names(inner, me)
+            case ast.Starred(value=value):
+                yield from _names([value], me)
 
 
 def _meet(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:

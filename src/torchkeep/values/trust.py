@@ -12,8 +12,8 @@ import abc
 import enum
 import importlib
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import BuiltinFunctionType, FunctionType, GetSetDescriptorType, MemberDescriptorType, ModuleType
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ import torch
 from torch.nn.utils.prune import BasePruningMethod
 
 from ..document import HELD_KINDS, Role
-from ..errors import brief
+from ..errors import brief, classes_in_code, in_code
 from . import data_table, registry, torch_table
 from .derived import BUILTINS, builtin_of
 from .registry import class_name
@@ -52,9 +52,7 @@ class Closed:
         if self.way == "none":
             return "nothing does"
         module_name = self.name.partition(":")[0]
-        last = last_name(self.name)
-        given = last if len(last) <= _SHOWN and last.isidentifier() else "..."
-        text = f"classes={{{brief(self.name, length=_SHOWN)}: {given}}}"
+        text = classes_in_code([self.name])
         if self.way == "moved" and all(map(str.isidentifier, module_name.split("."))):
             return f"{text}, or trust=({brief(module_name, length=_SHOWN)},) if it is still there"
         return text
@@ -80,6 +78,7 @@ class Resolver:
             named[torch_table.name_of(given) or class_name(given)] = given
             self._by_last.setdefault(given.__name__, []).append(given)
         self._by_name.update(named)
+        self._keys = list(classes) if isinstance(classes, Mapping) else []
         self._trust = (trust,) if isinstance(trust, str) else tuple(trust)
         for entry in self._trust:
             if not isinstance(entry, str) or not all(map(str.isidentifier, entry.replace(":", ".").split("."))):
@@ -96,6 +95,17 @@ class Resolver:
             holders: for a plain object, the top-level packages of the modules that hold it.
             lasts: how many of the file's names end with each last component, for `classes=[Net]`.
         """
+        found = self._resolve(name, role, holders, lasts)
+        if isinstance(found, Closed) and (aside := self._why_not_given(name, lasts)):
+            return replace(found, reason=f"{found.reason}; {aside}")
+        return found
+
+    def unused(self, names: Iterable[str]) -> list[str]:
+        """The keys of `classes=` that are none of these names, but for those that a reason tells of."""
+        known = {one for name in names for one in (name, name.replace(":", "."))}
+        return [key for key in self._keys if key not in known]
+
+    def _resolve(self, name: str, role: Role, holders: frozenset[str], lasts: Mapping[str, int]) -> Opened | Closed:
         for given in self._given(name, lasts):
             return self._checked(Opened(given, "named"), name, role)
         if torch_table.is_torch(name):
@@ -127,6 +137,20 @@ class Resolver:
         given = self._by_last.get(last, [])
         return given if len(given) == 1 and lasts.get(last, 0) == 1 and not torch_table.is_torch(name) else []
 
+    def _why_not_given(self, name: str, lasts: Mapping[str, int]) -> str | None:
+        """Why what the caller gave by a name like this one did not count; None where there is no such thing."""
+        last = last_name(name)
+        given = len(self._by_last.get(last, ()))
+        if self._given(name, lasts):
+            return None
+        if (key := name.replace(":", ".")) in self._by_name:
+            return f"classes= has {brief(key)}, with a dot where the file has a colon"
+        if given > 1:
+            return f"{given} of the given classes are called {last}, so none counts"
+        if given and lasts.get(last, 0) > 1:
+            return f"{lasts[last]} names of the file end in {last}, so the given class counts for none"
+        return None
+
     def _trusted(self, name: str, role: Role) -> Opened | Closed | None:
         """Import a name of a package that the caller trusts; None where no entry covers it."""
         module_name, _, qualname = name.partition(":")
@@ -138,12 +162,15 @@ class Resolver:
             module = importlib.import_module(module_name)
             vars(module)  # loads one that waits until it is looked at
         except (Exception, SystemExit) as error:  # whatever the trusted package raises when it is imported
-            return Closed(name, role, f"cannot be imported: {type(error).__name__}: {error}", "moved")
+            return Closed(name, role, f"cannot be imported: {type(error).__name__}: {error}")
         found = _member(module, qualname)
+        if type(found) is staticmethod:
+            found = found.__func__
         if found is None:
-            return Closed(name, role, f"{module_name} has no such name now", "moved")
+            return Closed(name, role, f"{module_name} has no such name now")
         if getattr(found, "__module__", None) != module_name:
-            return Closed(name, role, f"is only re-exported by {module_name}")
+            now = f": it is {class_name(found)} now" if isinstance(found, type) else ""
+            return Closed(name, role, f"is only re-exported by {module_name}{now}")
         return Opened(found, "named")
 
     def _imported(self, name: str, role: Role, holders: frozenset[str]) -> Opened | Closed:
@@ -156,11 +183,12 @@ class Resolver:
             return Closed(name, role, f"{module_name} {state}", "moved")
         if role != "module" and role not in HELD_KINDS:
             subclass = role in ("tensor_subclass", "wrapper_tensor")
-            what = "is a tensor subclass, which" if subclass else f"a {role}"
+            what = "is a tensor subclass, which" if subclass else a(role)
             return Closed(name, role, f"{what} opens only when the caller names it", "moved" if subclass else "classes")
         quiet = not is_a(found, type) or is_quiet(found)
         if not is_a(found, type) or not quiet or class_name(found) != name:
-            why = f"{module_name} defines no class of that name"
+            other = f"is another name of {class_name(found)} now" if quiet and is_a(found, type) else ""
+            why = other or f"{module_name} defines no class of that name"
             return Closed(name, role, why if quiet else "has a metaclass that runs when the class is looked at")
         if role == "module" and issubclass(found, torch.nn.Module):
             if reason := _why_it_runs(found, _FORBIDDEN[role]):
@@ -179,7 +207,7 @@ class Resolver:
 
     def _unregistered(self, name: str) -> Closed:
         """A class whose objects only its own codec makes."""
-        call = f"torchkeep.register({last_name(name)}, encode=..., decode=...)"
+        call = f"torchkeep.register({in_code(name)}, encode=..., decode=...)"
         return Closed(name, "custom", f"was saved by a codec of its program; call {call}", "none")
 
     def _checked(self, opened: Opened, name: str, role: Role) -> Opened | Closed:
@@ -201,7 +229,7 @@ class Resolver:
             if reason := _why_another_role(obj, role):
                 return Closed(name, role, reason)
         elif role != "function" or not isinstance(obj, FunctionType | BuiltinFunctionType):
-            return Closed(name, role, f"is a {type(obj).__name__} where a {role} was saved")
+            return Closed(name, role, f"is {a(type(obj).__name__)} where {a(role)} was saved")
         return opened
 
 
@@ -245,6 +273,11 @@ def _why_another_role(cls: type, role: Role) -> str | None:
     if role == "wrapper_tensor" and not hasattr(cls, "__tensor_unflatten__"):
         return f"was given {class_name(cls)}, which has no __tensor_unflatten__"
     return None
+
+
+def a(noun: str) -> str:
+    """A noun with its article."""
+    return f"{'an' if noun[0] in 'aeio' else 'a'} {noun}"
 
 
 def last_name(name: str) -> str:
