@@ -1,6 +1,6 @@
 # make demo    run the demonstration
 # make test    every check: lint, types, import rules, tests with branch coverage
-# make fuzz    the property tests, on many more generated objects than `make test` looks at
+# make fuzz    property tests and attacks, on many more objects and files than `make test` looks at
 # make lint    the checks that run no test
 # make format  let ruff repair what it can
 # make bench   the benchmarks
@@ -27,7 +27,7 @@ test: lint
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term
 
 fuzz: .venv/.dev
-	HYPOTHESIS_PROFILE=fuzz OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) tests/property
+	HYPOTHESIS_PROFILE=fuzz OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) tests/property tests/attacks
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

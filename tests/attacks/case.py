@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,3 +67,17 @@ def attribute_is_data(*path: str) -> Callable[[Any], list[str]]:
         return [f"{'.'.join(path)} came back as {obj!r}, which can be called"] if callable(obj) else []
 
     return check
+
+
+def some(cases: Cases, step: int) -> Cases:
+    """Every so many of the cases of a family, for a run of all tests; all of them in ``make fuzz``."""
+    if os.environ.get("HYPOTHESIS_PROFILE") == "fuzz":
+        return cases
+    families: dict[str, int] = {}
+    kept = Cases()
+    for name, case in cases.items():
+        family = name.partition("-")[0]
+        if families.setdefault(family, 0) % step == 0:
+            kept[name] = case
+        families[family] += 1
+    return kept

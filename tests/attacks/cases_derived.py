@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from case import Cases
+from case import Cases, some
 from cases_values import decimal, defaultdict, deque, enum, klass, named
 from forge import Mp, N, Op, S, Sq, T, chain, file, function, module, optimizer, parameter, partial, plain, swapped
 from victim import derived as victim
@@ -838,3 +838,5 @@ for _base in ("dict", "OrderedDict", "defaultdict", "Counter"):
                     into={} if _key is None else {"key": _key},
                     poke=False,
                 )  # fmt: skip
+
+CASES = some(CASES, 13)
