@@ -1091,6 +1091,22 @@ KINDS: dict[str, dict[str, Field]] = {
     "numpy.ndarray": {"dtype": _text_field, "data": _tensor_field, "writeable": _flag_field},
     "numpy.scalar": {"dtype": _text_field, "data": _bytes_field},
     "numpy.dtype": {"name": _text_field},
+    "numpy.BitGenerator": {
+        "name": _text_field,
+        "state": _bytes_field,
+        "seed": _or_null(_typed_field("numpy.SeedSequence")),
+    },
+    "numpy.Generator": {"bit_generator": _typed_field("numpy.BitGenerator")},
+    "numpy.RandomState": {
+        "bit_generator": _typed_field("numpy.BitGenerator"),
+        "gauss": _or_null(lambda document, value: isinstance(value, float)),
+    },
+    "numpy.SeedSequence": {
+        "entropy": lambda document, value: is_int(value) or _sizes_field(document, value),
+        "spawn_key": _sizes_field,
+        "pool_size": _integer_field,
+        "spawned": _integer_field,
+    },
     "torch.sparse": {
         "layout": _text_field,
         "shape": _sizes_field,
@@ -1157,7 +1173,7 @@ MODULE_INTERNALS = {
 OWN_FIELDS = {
     "items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state", "args", "dims",
     "non_persistent", "hooks", "names", "members", "shape", "strides", "tensors", "computed", "methods",
-    "value",
+    "value", "entropy", "spawn_key",
 }  # fmt: skip
 """Fields whose map or sequence is a part of the node."""
 RNNS = {"torch.nn:RNNBase", "torch.nn:RNN", "torch.nn:LSTM", "torch.nn:GRU"}
@@ -1593,6 +1609,25 @@ def _is_random(document: Document, fields: Fields) -> bool:
     return len(fields["state"]) == 2500 and int.from_bytes(fields["state"][2496:], "little") <= 624
 
 
+BIT_GENERATORS = {"MT19937": 2500, "PCG64": 40, "PCG64DXSM": 40, "Philox": 92, "SFC64": 40}
+"""Bytes of the state of each."""
+
+
+def _is_bit_generator(document: Document, fields: Fields) -> bool:
+    name, state = fields["name"], fields["state"]
+    if BIT_GENERATORS.get(name) != len(state):
+        return False
+    place, half, last = struct.unpack("<3I", state[-12:])
+    return last <= 624 if name == "MT19937" else half <= 1 and (name != "Philox" or place <= 4)
+
+
+def _is_seed_sequence(document: Document, fields: Fields) -> bool:
+    entropy = fields["entropy"]
+    seeds = [entropy] if is_int(entropy) else _items(document, entropy)
+    fit = all(0 <= seed < 2**1024 for seed in (*seeds, *_items(document, fields["spawn_key"])))
+    return fit and 4 <= fields["pool_size"] <= 64 and 0 <= fields["spawned"] < 2**32
+
+
 def _itemsize(text: str) -> int | None:
     """Bytes of an element of one of numpy's dtypes; None for a text that is none of a file."""
     if text in TORCH_DTYPES or re.fullmatch(">([iu][248]|f[248]|c8|c16)", text):
@@ -1689,6 +1724,8 @@ VALUES: dict[str, Callable[[Document, Fields], bool]] = {
     "numpy.ndarray": _is_array,
     "numpy.scalar": _is_scalar,
     "numpy.dtype": _is_numpy_dtype,
+    "numpy.BitGenerator": _is_bit_generator,
+    "numpy.SeedSequence": _is_seed_sequence,
 }
 """Whether fields, each of its type, are those of a value."""
 

@@ -953,6 +953,29 @@ def generators() -> bytes:
 
 
 @accept
+def generators_of_numpy() -> bytes:
+    """Each that makes bits, one that two generators share, and seeds of both forms."""
+    seed = one("numpy.SeedSequence", entropy=2**127, spawn_key=several(), pool_size=4, spawned=0)
+    many = one(
+        "numpy.SeedSequence", entropy=several(1, 2**1024 - 1), spawn_key=several(3), pool_size=64, spawned=2**32 - 1
+    )
+    half = struct.pack("<II", 1, 7)
+    twister = one("numpy.BitGenerator", name="MT19937", state=pattern(2496) + struct.pack("<I", 624), seed=None)
+    pcg, dxsm, sfc = (
+        one("numpy.BitGenerator", name=name, state=pattern(32) + half, seed=seed)
+        for name in ("PCG64", "PCG64DXSM", "SFC64")
+    )
+    philox = one("numpy.BitGenerator", name="Philox", state=pattern(80) + struct.pack("<I", 4) + half, seed=many)
+    root = Seq("list", (
+        twister,
+        *[one("numpy.RandomState", bit_generator=twister, gauss=gauss) for gauss in (None, 0.5)],
+        *[one("numpy.Generator", bit_generator=made) for made in (pcg, dxsm, sfc, philox)],
+        many,
+    ))  # fmt: skip
+    return native(Ref(0), numbered(root))
+
+
+@accept
 def averaging() -> bytes:
     """Functions of running averages, with each sort of number."""
     made = [
@@ -2588,12 +2611,54 @@ def _library_values(typed: Callable[..., None]) -> None:
     ]:
         text = base64.b64encode(state).decode()
         typed(f"K-5-random-{name}", why, "Random", {"state": ["b", text], "gauss": None})
+    _generators(typed)
     short = ["b", "AAAA"]
     typed("K-3-random", "a state in a tuple", "Random", {"state": ["r", 1], "gauss": None}, ["seq", "tuple", [1]])
     typed("K-3-random-gauss", "a next number that is an integer", "Random", {"state": short, "gauss": 1})
     long = ["i", hex(2**16384)]
     typed("LIMIT-numerator", "a numerator of 16,385 bits", "Fraction", {"numerator": long, "denominator": 1})
     typed("LIMIT-denominator", "a denominator of 16,385 bits", "Fraction", {"numerator": 1, "denominator": long})
+
+
+def _generators(typed: Callable[..., None]) -> None:
+    """Generators of numpy: fields that are not of their types, and states that none has."""
+    for name, why, kind, state in [
+        ("name", "bits made by nothing", "PCG32", bytes(40)),
+        ("case", "a name in another case", "pcg64", bytes(40)),
+        ("short", "a state of 39 bytes", "PCG64", bytes(39)),
+        ("long", "a state of 44 bytes", "SFC64", bytes(44)),
+        ("half", "two halves of a number", "PCG64DXSM", bytes(32) + struct.pack("<II", 2, 0)),
+        ("sfc-half", "two halves of a number", "SFC64", bytes(32) + struct.pack("<II", 2, 0)),
+        ("place", "a next number beyond the last", "MT19937", bytes(2496) + struct.pack("<I", 625)),
+        ("philox-place", "a next number beyond the buffer", "Philox", bytes(80) + struct.pack("<III", 5, 0, 0)),
+        ("philox-half", "two halves of a number", "Philox", bytes(80) + struct.pack("<III", 4, 2, 0)),
+    ]:
+        text = base64.b64encode(state).decode()
+        typed(f"K-5-bits-{name}", why, "numpy.BitGenerator", {"name": kind, "state": ["b", text], "seed": None})
+    pcg = {"name": "PCG64", "state": ["b", base64.b64encode(bytes(40)).decode()], "seed": None}
+    typed("K-3-bits-seed", "a seed that is a number", "numpy.BitGenerator", pcg | {"seed": 1})
+    typed("K-3-bits-state", "a state that is a number", "numpy.BitGenerator", pcg | {"state": 1})
+    typed("K-3-bits", "a generator of a name", "numpy.Generator", {"bit_generator": "PCG64"})
+    typed("K-3-random-state", "a next number that is an integer", "numpy.RandomState",
+          {"bit_generator": ["r", 1], "gauss": 1}, ["typed", "numpy.BitGenerator", 1, pcg])  # fmt: skip
+    seed = {"entropy": 1, "spawn_key": ["r", 1], "pool_size": 4, "spawned": 0}
+    nothing = ["seq", "tuple", []]
+    for name, why, changed in [
+        ("entropy", "a negative seed", {"entropy": -1}),
+        ("long", "a seed of 1025 bits", {"entropy": ["i", hex(2**1024)]}),
+        ("pool", "a pool of 3 words", {"pool_size": 3}),
+        ("pool-large", "a pool of 65 words", {"pool_size": 65}),
+        ("spawned", "-1 children", {"spawned": -1}),
+        ("spawned-large", "2^32 children", {"spawned": 2**32}),
+    ]:
+        typed(f"K-5-seeds-{name}", why, "numpy.SeedSequence", seed | changed, nothing)
+    typed("K-5-seeds-key", "a negative key", "numpy.SeedSequence", seed, ["seq", "tuple", [-1]])
+    typed("K-5-seeds-tuple", "a negative seed among others", "numpy.SeedSequence",
+          seed | {"entropy": ["r", 1], "spawn_key": ["r", 2]}, ["seq", "tuple", [1, -1]], nothing)  # fmt: skip
+    typed("K-3-seeds", "a seed that is a text", "numpy.SeedSequence", seed | {"entropy": "1"}, nothing)
+    typed("K-3-seeds-key", "keys in a list", "numpy.SeedSequence", seed, ["seq", "list", []])
+    typed("K-4-seeds", "one tuple as seeds and keys", "numpy.SeedSequence", seed | {"entropy": ["r", 1]},
+          ["seq", "tuple", [1]])  # fmt: skip
 
 
 def _numpy_values(typed: Callable[..., None]) -> None:

@@ -509,6 +509,45 @@ def test_a_generator_of_python_goes_on_where_it_was(trip: Any) -> None:
         trip(random.SystemRandom())
 
 
+BITS = ["MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64"]
+
+
+@pytest.mark.parametrize("name", BITS)
+def test_a_generator_of_numpy_goes_on_where_it_was(trip: Any, tmp_path: Path, name: str) -> None:
+    bits = getattr(np.random, name)(5)
+    rng = np.random.Generator(bits)
+    rng.integers(0, 9, 7, dtype=np.int32)
+    first, second, made = trip([rng, np.random.Generator(bits), bits])
+    assert type(first) is np.random.Generator
+    assert first.bit_generator is second.bit_generator is made
+    torchkeep.save({"value": [first, second, made]}, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "value.safetensors").read_bytes()
+    for draw in (lambda one: one.integers(0, 9, 5, dtype=np.int32), lambda one: one.random(700)):
+        np.testing.assert_array_equal(draw(first), draw(rng))
+    np.testing.assert_array_equal(first.spawn(2)[1].random(3), rng.spawn(2)[1].random(3))
+
+
+def test_an_old_generator_of_numpy(trip: Any) -> None:
+    for made in (np.random.RandomState(3), np.random.RandomState(np.random.PCG64(3))):
+        made.normal()
+        found = trip(made)
+        np.testing.assert_array_equal(found.normal(size=9), made.normal(size=9))
+        np.testing.assert_array_equal(trip(made).normal(size=9), made.normal(size=9))
+
+
+def test_seeds_of_numpy(trip: Any) -> None:
+    for entropy in (5, 2**127, [1, 2**70], np.array([7, 8], np.uint32)):
+        seeds = np.random.SeedSequence(entropy, spawn_key=(3,), pool_size=8)
+        seeds.spawn(2)
+        found = trip(seeds)
+        assert repr(found) == repr(seeds).replace("array([7, 8], dtype=uint32)", "[7, 8]")
+        np.testing.assert_array_equal(found.spawn(1)[0].generate_state(4), seeds.spawn(1)[0].generate_state(4))
+    with pytest.raises(torchkeep.UnsaveableError, match="pool of more than 64 words"):
+        trip(np.random.SeedSequence(1, pool_size=65))
+    with pytest.raises(torchkeep.UnsaveableError, match="seeds of more than 1024 bits"):
+        trip(np.random.SeedSequence(2**1024))
+
+
 # --- classes as values ------------------------------------------------------------------------------
 
 

@@ -117,6 +117,15 @@ def _sizes(document: Document, value: Value) -> bool:
     return isinstance(node, Seq) and node.kind == "tuple" and all(type(i) is int for i in node.items)
 
 
+def _seeds(document: Document, value: Value) -> bool:
+    return _integer(document, value) or _sizes(document, value)
+
+
+def _of(kind: str) -> Test:
+    """A node of this kind."""
+    return lambda document, value: document.typed(value, kind) is not None
+
+
 def _list(document: Document, value: Value) -> bool:
     node = document.node(value)
     return isinstance(node, Seq) and node.kind == "list"
@@ -275,6 +284,10 @@ KINDS: dict[str, Kind] = {
     "numpy.ndarray": Kind(1, {"dtype": _text, "data": _tensor, "writeable": _flag}),
     "numpy.scalar": Kind(1, {"dtype": _text, "data": _bytes}),
     "numpy.dtype": Kind(1, {"name": _text}),
+    "numpy.BitGenerator": Kind(1, {"name": _text, "state": _bytes, "seed": _or_none(_of("numpy.SeedSequence"))}),
+    "numpy.Generator": Kind(1, {"bit_generator": _of("numpy.BitGenerator")}),
+    "numpy.RandomState": Kind(1, {"bit_generator": _of("numpy.BitGenerator"), "gauss": _or_none(_float)}),
+    "numpy.SeedSequence": Kind(1, {"entropy": _seeds, "spawn_key": _sizes, "pool_size": _integer, "spawned": _integer}),
     # tensors that are more than strided memory
     "torch.sparse": _tensor_kind(
         {
@@ -331,6 +344,8 @@ OWN_FIELDS = frozenset(
         "computed",
         "methods",
         "value",
+        "entropy",
+        "spawn_key",
     }
 )
 """Fields whose map or tuple is part of the object rather than an object of its own: nothing else refers to it."""
@@ -423,7 +438,11 @@ KEY_KINDS = frozenset(
 )
 """Kinds of values that cannot change, so that they may be keys."""
 
-DATA_KINDS = KEY_KINDS - {"namedtuple", "enum"} | {"bytearray", "slice", "Random", "numpy.ndarray"}
+DATA_KINDS = (
+    KEY_KINDS - {"namedtuple", "enum"}
+    | {"bytearray", "slice", "Random", "numpy.ndarray"}
+    | {"numpy.BitGenerator", "numpy.Generator", "numpy.RandomState", "numpy.SeedSequence"}
+)
 """Kinds of values that are data alone: no class of a program makes them, and they cannot be called."""
 
 CONTAINER_KINDS = frozenset({"OrderedDict", "defaultdict", "Counter", "deque", "Namespace", "SimpleNamespace"})

@@ -39,7 +39,7 @@ from ..document import (
     children,
 )
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text
-from . import arrays, averaging, data_table, library, sources, tensor_kinds
+from . import arrays, averaging, data_table, generators, library, sources, tensor_kinds
 from .audit import Audit, is_direct, owner_of
 from .derived import BUILTINS, builtin_of, filled, shell_of
 from .hooked import Hook, put_on
@@ -304,6 +304,8 @@ class _Builder:
             return own(self, node, fields)
         if node.kind == "numpy.ndarray":
             return arrays.make_array(fields, self.checked)
+        if node.kind in generators.MAKE:
+            return generators.make(node.kind, fields)
         if node.kind in library.MAKE:
             return library.make(node.kind, fields)
         return _IMMUTABLE[node.kind](fields)

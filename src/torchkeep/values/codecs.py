@@ -13,7 +13,7 @@ import torch
 
 from ..document import MAX_FLAG_NBITS
 from ..limits import LIMITS
-from . import averaging, data_table, torch_table
+from . import averaging, data_table, generators, torch_table
 from .derived import BUILTINS, builtin_of, plain_of
 from .encode import (
     INLINE_NBYTES,
@@ -182,6 +182,8 @@ def _partial(obj: functools.partial[Any], context: Context) -> Parts:
 def _object(obj: Any, context: Context) -> Parts:
     """An object of a class that nothing else is known of."""
     cls = type(obj)
+    if (codec := generators.codec_of(cls)) is not None:
+        return codec(obj, context)
     names = fields_of(cls)
     bare = is_return_type(cls) or not state_of(obj).keys() - {"__orig_class__"}
     if names is not None and len(names) == tuple.__len__(obj) and bare and all(map(_is_public, names)):
