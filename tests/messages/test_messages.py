@@ -1021,6 +1021,18 @@ WRONG: dict[str, tuple[type[Exception], Callable[[Path], object], str]] = {
     "classes by name": (TypeError, lambda p: torchkeep.load(p, classes={"a:B": "C"}), "'C'"),
     "trust": (ValueError, lambda p: torchkeep.load(p, trust=["a b"]), "trust takes 'package'"),
     "target": (TypeError, lambda p: torchkeep.load_into(3, p), "a module, an optimizer, or a dict of these, not int"),
+    "empty target": (ValueError, lambda p: torchkeep.load_into({}, p), "this dict is empty: nothing would be loaded"),
+    "rename": (TypeError, lambda p: torchkeep.load_into(Net(), p, rename=5), "rename takes pairs .* not 5"),  # type: ignore[arg-type]
+    "rename as one pair": (
+        TypeError,
+        lambda p: torchkeep.load_into(Net(), p, rename=("a", "b")),  # type: ignore[arg-type]
+        r"Write rename=\[\('a', 'b'\)\]",
+    ),
+    "rename by a function": (
+        TypeError,
+        lambda p: torchkeep.load_into(Net(), p, rename=lambda name: 5),  # type: ignore[arg-type,return-value]
+        "function gave 5 for 'fc.weight'",
+    ),
     "part of a target": (
         TypeError,
         lambda p: torchkeep.load_into({"a": 3}, p),

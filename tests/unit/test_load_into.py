@@ -378,6 +378,11 @@ def test_a_target_of_another_type(saved: Saved, target: Any) -> None:
         torchkeep.load_into(target, saved({"model": nn.Linear(2, 2)}))
 
 
+def test_an_empty_dict_of_targets(saved: Saved) -> None:
+    with pytest.raises(ValueError, match="this dict is empty"):
+        torchkeep.load_into({}, saved({"model": nn.Linear(2, 2)}))
+
+
 def test_allow_may_be_one_word(saved: Saved) -> None:
     with pytest.warns(TorchkeepWarning):
         torchkeep.load_into(holds(a=torch.zeros(1), b=torch.zeros(1)), saved({"a": torch.ones(1)}), allow="missing")
@@ -561,6 +566,45 @@ def test_different_wrappers_on_both_sides(saved: Saved) -> None:
     assert same(target, source)
 
 
+BEHIND: list[Any] = [
+    pytest.param("module.", lambda m: nn.ModuleDict({"model": m}), id="module to model"),
+    pytest.param("model.", nn.Sequential, id="model to 0"),
+    pytest.param("a.b.", lambda m: nn.ModuleDict({"net": m}), id="two to one"),
+    pytest.param("_orig_mod.model.", lambda m: nn.Sequential(torch.compile(m, backend="eager")), id="wrapped"),
+]
+
+
+@pytest.mark.parametrize(("prefix", "wrap"), BEHIND)
+def test_a_prefix_off_and_another_on(saved: Saved, prefix: str, wrap: Callable[[nn.Module], nn.Module]) -> None:
+    source, target = Net(), Net()
+    wrapped = wrap(target)
+    report = torchkeep.load_into(wrapped, saved({prefix + name: t for name, t in source.state_dict().items()}))
+    assert same(target, source)
+    assert report.renamed == dict(
+        zip((prefix + name for name in source.state_dict()), wrapped.state_dict(), strict=True)
+    )
+
+
+def test_a_known_wrapper_off_and_a_prefix_on(saved: Saved) -> None:
+    source, target = nn.Linear(2, 2), nn.Linear(2, 2)
+    torchkeep.load_into(nn.ModuleDict({"model": target}), saved(dict(nn.DataParallel(source).state_dict())))
+    assert same(target, source)
+
+
+def test_no_prefix_goes_off_and_on_for_a_module_of_another_name(saved: Saved) -> None:
+    target = nn.ModuleDict({"fc": nn.Linear(2, 2)})
+    with unchanged(target), pytest.raises(BindError, match="no name matched"):
+        torchkeep.load_into(target, saved(nn.ModuleDict({"lin": nn.Linear(2, 2)})), strict=False)
+
+
+def test_no_prefix_goes_off_and_on_where_a_name_is_left_over(saved: Saved) -> None:
+    target = nn.ModuleDict({"model": Net()})
+    state = {f"module.{name}": tensor for name, tensor in Net().state_dict().items()}
+    for changed in (state | {"module.more": torch.ones(1)}, dict(list(state.items())[1:])):
+        with unchanged(target), pytest.raises(BindError):
+            torchkeep.load_into(target, saved({k.replace("module", "old"): v for k, v in changed.items()}))
+
+
 def test_a_compiled_part(saved: Saved) -> None:
     source, target = Net(), Net()
     target.body = torch.compile(target.body, backend="eager")
@@ -602,6 +646,51 @@ def test_rename_pairs(saved: Saved) -> None:
         assert "body.1.weight" not in report.renamed
         for parameter in target.parameters():
             nn.init.zeros_(parameter)
+
+
+@pytest.mark.parametrize("old", ["lin", "lin."])
+@pytest.mark.parametrize("new", ["fc", "fc."])
+def test_rename_takes_a_dot_at_the_end_of_either_name(saved: Saved, old: str, new: str) -> None:
+    source, target = nn.ModuleDict({"lin": nn.Linear(2, 2)}), nn.ModuleDict({"fc": nn.Linear(2, 2)})
+    report = torchkeep.load_into(target, saved(source), rename=[(old, new)])
+    assert same(target["fc"], source["lin"])
+    assert report.renamed == {"lin.weight": "fc.weight", "lin.bias": "fc.bias"}
+
+
+@pytest.mark.parametrize(
+    ("rename", "says"),
+    [
+        (("lin", "fc"), r"is one pair by itself.* Write rename=\[\('lin', 'fc'\)\]"),
+        (("ab", "cd"), "is one pair by itself"),
+        ("lin", "not 'lin'"),
+        (5, "not 5"),
+        (["abc"], "'abc' is no pair of texts"),
+        ([("a", "b", "c")], "is no pair of texts"),
+        ({"a": 5}, r"\('a', 5\) is no pair of texts"),
+        (lambda name: 5, "function gave 5 for 'weight'.*None to leave it out"),
+    ],
+)
+def test_a_rename_that_is_none(saved: Saved, rename: Any, says: str) -> None:
+    target = nn.Linear(2, 2)
+    with unchanged(target), pytest.raises(TypeError, match=says) as caught:
+        torchkeep.load_into(target, saved(nn.Linear(2, 2)), rename=rename)
+    assert "The target was not changed." in str(caught.value)
+
+
+def test_rename_goes_for_all_parts_of_a_dict(saved: Saved) -> None:
+    """A pair that fits a name of one part need not fit one of every part; an iterator serves all of them."""
+    one, two = nn.ModuleDict({"lin": nn.Linear(2, 2)}), nn.ModuleDict({"lin": nn.Linear(2, 2)})
+    path = saved({"one": one, "two": two, "three": nn.Linear(2, 2)})
+    target = {
+        "three": nn.Linear(2, 2),
+        "one": nn.ModuleDict({"fc": nn.Linear(2, 2)}),
+        "two": nn.ModuleDict({"fc": nn.Linear(2, 2)}),
+    }
+    torchkeep.load_into(target, path, rename=iter([("lin", "fc")]))
+    assert same(target["one"]["fc"], one["lin"])
+    assert same(target["two"]["fc"], two["lin"])
+    with pytest.raises(BindError, match="'line' begins no name"):
+        torchkeep.load_into(target, path, rename=[("lin", "fc"), ("line", "fc")])
 
 
 def test_rename_takes_a_prefix_off_and_puts_one_on(saved: Saved) -> None:

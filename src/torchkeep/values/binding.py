@@ -12,7 +12,7 @@ from ..document import Document, StateDict, Value, is_optimizer, items_of, parts
 from ..errors import BindError
 from .bind import NOT_INITIALIZED, Match, SameBytes, initialized_by_loading, match, tensors_of
 from .bind_optimizer import OptimizerMatch, match_optimizer, saved_optimizer
-from .names import Rename
+from .names import Renames
 from .transfer import intervenes
 
 Target: TypeAlias = "torch.nn.Module | torch.optim.Optimizer | Mapping[str, Any]"
@@ -48,7 +48,7 @@ def bind(
     target: Target,
     *,
     path: str,
-    how: Rename | None,
+    renames: Renames,
     assign: bool,
     same_bytes: SameBytes,
     allowed: frozenset[str],
@@ -58,18 +58,22 @@ def bind(
     Raises:
         BindError: something does not fit and is not allowed, or nothing matched at all; one message for all.
         TypeError: the target is no module, optimizer, or dict of these.
+        ValueError: it is an empty dict.
     """
     found = Binding()
     if isinstance(target, torch.nn.Module):
         found.part, weights = _weights(document, start, path)
-        _bind_module(found, "", document, weights, target, how=how, assign=assign, same_bytes=same_bytes, where=path)
+        _bind_module(
+            found, "", document, weights, target, renames=renames, assign=assign, same_bytes=same_bytes, where=path
+        )
     elif isinstance(target, torch.optim.Optimizer):
         found.part, value = _optimizer(document, start, path)
         _bind_optimizer(found, "", document, value, target, path=path, same_bytes=same_bytes)
     elif isinstance(target, Mapping):
-        _bind_dict(found, document, start, target, path=path, how=how, assign=assign, same_bytes=same_bytes)
+        _bind_dict(found, document, start, target, path=path, renames=renames, assign=assign, same_bytes=same_bytes)
     else:
         raise TypeError(f"load_into takes a module, an optimizer, or a dict of these, not {type(target).__name__}")
+    renames.require_used(path)
     _require_fit(found, path, allowed)
     return found
 
@@ -81,10 +85,15 @@ def _bind_dict(
     target: Mapping[str, Any],
     *,
     path: str,
-    how: Rename | None,
+    renames: Renames,
     assign: bool,
     same_bytes: SameBytes,
 ) -> None:
+    if not target:
+        raise ValueError(
+            "load_into takes a module, an optimizer, or a dict of these, and this dict is empty: nothing would be "
+            'loaded. Name parts of the file, such as {"model": model}.'
+        )
     for label, part in target.items():
         if not isinstance(part, torch.nn.Module | torch.optim.Optimizer):
             kind = type(part).__name__
@@ -105,7 +114,7 @@ def _bind_dict(
             if weights is None:
                 raise BindError(f"{path}: {label!r} is neither a module nor a state_dict. The target was not changed.")
             _bind_module(
-                found, label, document, weights, part, how=how, assign=assign, same_bytes=same_bytes, where=path
+                found, label, document, weights, part, renames=renames, assign=assign, same_bytes=same_bytes, where=path
             )
     for label, part in target.items():
         if isinstance(part, torch.optim.Optimizer):
@@ -155,13 +164,13 @@ def _bind_module(
     weights: StateDict,
     module: torch.nn.Module,
     *,
-    how: Rename | None,
+    renames: Renames,
     assign: bool,
     same_bytes: SameBytes,
     where: str,
 ) -> None:
     try:
-        made = match(document, weights, module, how=how, assign=assign, same_bytes=same_bytes, where=where)
+        made = match(document, weights, module, renames=renames, assign=assign, same_bytes=same_bytes, where=where)
     except RecursionError as error:
         raise BindError(
             f"{where}: the target's modules are nested deeper than torch's own walks go. The target was not changed. "
