@@ -240,7 +240,8 @@ def load_into(
             every part, and for the names that an optimizer has of its parameters. Prefixes such as ``module.``
             and ``_orig_mod.`` are looked through without it, where that makes the names match, and reported.
         assign: put the file's tensors in the place of the target's, as torch's ``assign=True``; what a
-            target on the meta device needs.
+            target on the meta device needs. Optimizers in the same call go on with the new parameters; any other
+            optimizer, and whatever else holds the old ones, keeps them: make it afterwards.
         verify: ``"first"`` reads everything once and checks it before the target is touched.
 
     Returns:

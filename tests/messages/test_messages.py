@@ -831,11 +831,31 @@ def a_meta_target(at: Path) -> None:
     torchkeep.load_into(nn.Linear(2, 2, device="meta"), saved(at, nn.Linear(2, 2)))
 
 
-@message(errors.BindError, r"Error\(s\) in loading state_dict|size mismatch", r"size mismatch for 0\.weight")
+@message(
+    errors.BindError,
+    r"Sequential's own load_state_dict: size mismatch for 0\.weight: .* shape \(3, 3\) .* is \(2, 2\); size mismatch",
+    r'The target was not changed\. Pass allow=\{"mismatched"\} to leave out 2 that may not fit',
+)
 def a_target_with_a_load_of_its_own(at: Path) -> None:
+    target = nn.Sequential(nn.Linear(2, 2))
+    target.register_load_state_dict_pre_hook(lambda *_: None)
+    torchkeep.load_into(target, saved(at, nn.Sequential(nn.Linear(3, 3))))
+
+
+@message(errors.BindError, r"2 of 2 tensors do not fit", r"model\['0\.weight'\]  file: shape \(3, 3\)")
+def a_target_with_a_hook_that_has_no_say_in_shapes(at: Path) -> None:
     target = nn.Sequential(nn.Linear(2, 2))
     target.register_load_state_dict_post_hook(lambda *_: None)
     torchkeep.load_into(target, saved(at, nn.Sequential(nn.Linear(3, 3))))
+
+
+@message(errors.BindError, r"OwnLoad's own load_state_dict takes no assign=", r"Leave assign=True out")
+def a_target_whose_own_load_takes_no_assign(at: Path) -> None:
+    class OwnLoad(nn.Linear):
+        def load_state_dict(self, state: Any, strict: bool = True) -> Any:  # type: ignore[override]
+            return super().load_state_dict(state, strict)
+
+    torchkeep.load_into(OwnLoad(2, 2), saved(at, nn.Linear(2, 2)), assign=True)
 
 
 @message(

@@ -79,6 +79,12 @@ class Match:
             return self.by_itself
         return len(self.rows) + len(self.others) + len(self.tied) + len(self.blank)
 
+    @property
+    def hopeless(self) -> set[str]:
+        """Mismatched names that no way to load makes fit."""
+        blank = {name for name, ours, _ in self.mismatched if ours == NOT_INITIALIZED}
+        return blank | {name for name, *_ in self.conflicts}
+
 
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Every tensor of the module's state_dict by name, the tensors themselves, tied ones under each name.
