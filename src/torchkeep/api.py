@@ -242,10 +242,12 @@ def load_into(
             ``"mismatched"`` (another shape, or a dtype that cannot hold it). A load in which nothing matched
             is an error all the same.
         rename: from names of the file to names of the target: pairs ``[(old, new)]`` of whole names or of
-            parts before a dot, or a function. Prefixes such as ``module.`` and ``_orig_mod.`` are looked
-            through without it, where that makes the names match, and reported.
+            parts before a dot, or a function that gives a name's new one, or None to leave it out. It goes for
+            every part, and for the names that an optimizer has of its parameters. Prefixes such as ``module.``
+            and ``_orig_mod.`` are looked through without it, where that makes the names match, and reported.
         assign: put the file's tensors in the place of the target's, as torch's ``assign=True``; what a
-            target on the meta device needs.
+            target on the meta device needs. Optimizers in the same call go on with the new parameters; any other
+            optimizer, and whatever else holds the old ones, keeps them: make it afterwards.
         verify: ``"first"`` reads everything once and checks it before the target is touched.
 
     Returns:
@@ -258,7 +260,8 @@ def load_into(
         KeyMissingError: there is no such part.
         TrustError: state of the target is an object of a class that was not registered.
         PathError: the file system or the storage refused.
-        ValueError: `allow` or `verify` has a word that it does not take.
+        TypeError: `target` or `rename` is of another type.
+        ValueError: `allow` or `verify` has a word that it does not take, or the target is an empty dict.
     """
     from . import values
 
@@ -267,6 +270,7 @@ def load_into(
     if not strict:
         allowed |= {"missing", "unexpected"}
     _require_verify(verify)
+    renames = values.Renames(rename)
     name = _name(path)
     with _telling(name, "The target was not changed."), storage.open_source(path) as source:
         contents = containers.read(source)
@@ -277,7 +281,7 @@ def load_into(
             start,
             target,
             path=name,
-            how=rename,
+            renames=renames,
             assign=assign,
             same_bytes=reader.same_bytes,
             allowed=allowed,

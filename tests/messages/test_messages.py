@@ -866,11 +866,31 @@ def a_meta_target(at: Path) -> None:
     torchkeep.load_into(nn.Linear(2, 2, device="meta"), saved(at, nn.Linear(2, 2)))
 
 
-@message(errors.BindError, r"Error\(s\) in loading state_dict|size mismatch", r"size mismatch for 0\.weight")
+@message(
+    errors.BindError,
+    r"Sequential's own load_state_dict: size mismatch for 0\.weight: .* shape \(3, 3\) .* is \(2, 2\); size mismatch",
+    r'The target was not changed\. Pass allow=\{"mismatched"\} to leave out 2 that may not fit',
+)
 def a_target_with_a_load_of_its_own(at: Path) -> None:
+    target = nn.Sequential(nn.Linear(2, 2))
+    target.register_load_state_dict_pre_hook(lambda *_: None)
+    torchkeep.load_into(target, saved(at, nn.Sequential(nn.Linear(3, 3))))
+
+
+@message(errors.BindError, r"2 of 2 tensors do not fit", r"model\['0\.weight'\]  file: shape \(3, 3\)")
+def a_target_with_a_hook_that_has_no_say_in_shapes(at: Path) -> None:
     target = nn.Sequential(nn.Linear(2, 2))
     target.register_load_state_dict_post_hook(lambda *_: None)
     torchkeep.load_into(target, saved(at, nn.Sequential(nn.Linear(3, 3))))
+
+
+@message(errors.BindError, r"OwnLoad's own load_state_dict takes no assign=", r"Leave assign=True out")
+def a_target_whose_own_load_takes_no_assign(at: Path) -> None:
+    class OwnLoad(nn.Linear):
+        def load_state_dict(self, state: Any, strict: bool = True) -> Any:  # type: ignore[override]
+            return super().load_state_dict(state, strict)
+
+    torchkeep.load_into(OwnLoad(2, 2), saved(at, nn.Linear(2, 2)), assign=True)
 
 
 @message(
@@ -1056,6 +1076,18 @@ WRONG: dict[str, tuple[type[Exception], Callable[[Path], object], str]] = {
     "classes by name": (TypeError, lambda p: torchkeep.load(p, classes={"a:B": "C"}), "'C'"),
     "trust": (ValueError, lambda p: torchkeep.load(p, trust=["a b"]), "trust takes 'package'"),
     "target": (TypeError, lambda p: torchkeep.load_into(3, p), "a module, an optimizer, or a dict of these, not int"),
+    "empty target": (ValueError, lambda p: torchkeep.load_into({}, p), "this dict is empty: nothing would be loaded"),
+    "rename": (TypeError, lambda p: torchkeep.load_into(Net(), p, rename=5), "rename takes pairs .* not 5"),  # type: ignore[arg-type]
+    "rename as one pair": (
+        TypeError,
+        lambda p: torchkeep.load_into(Net(), p, rename=("a", "b")),  # type: ignore[arg-type]
+        r"Write rename=\[\('a', 'b'\)\]",
+    ),
+    "rename by a function": (
+        TypeError,
+        lambda p: torchkeep.load_into(Net(), p, rename=lambda name: 5),  # type: ignore[arg-type,return-value]
+        "function gave 5 for 'fc.weight'",
+    ),
     "part of a target": (
         TypeError,
         lambda p: torchkeep.load_into({"a": 3}, p),

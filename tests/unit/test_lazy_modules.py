@@ -242,7 +242,7 @@ def test_load_into_leaves_a_lazy_target_lazy_where_it_does_not_fit(path: Path) -
     torchkeep.save(nn.Sequential(nn.Linear(4, 3), nn.Linear(5, 5)), path)
     target = nn.Sequential(nn.LazyLinear(3), nn.Linear(2, 2))
     before, kept = form(target), target[1].weight.detach().clone()
-    with pytest.raises(torchkeep.BindError, match="The target was not changed"):
+    with pytest.raises(torchkeep.BindError, match="he target was not changed"):
         torchkeep.load_into(target, path)
     assert form(target) == before
     assert torch.equal(target[1].weight, kept)

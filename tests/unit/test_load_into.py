@@ -378,6 +378,11 @@ def test_a_target_of_another_type(saved: Saved, target: Any) -> None:
         torchkeep.load_into(target, saved({"model": nn.Linear(2, 2)}))
 
 
+def test_an_empty_dict_of_targets(saved: Saved) -> None:
+    with pytest.raises(ValueError, match="this dict is empty"):
+        torchkeep.load_into({}, saved({"model": nn.Linear(2, 2)}))
+
+
 def test_allow_may_be_one_word(saved: Saved) -> None:
     with pytest.warns(TorchkeepWarning):
         torchkeep.load_into(holds(a=torch.zeros(1), b=torch.zeros(1)), saved({"a": torch.ones(1)}), allow="missing")
@@ -443,6 +448,31 @@ def test_assign_keeps_ties(saved: Saved, names: tuple[str, ...]) -> None:
     assert target.embed.weight is target.head.weight
     assert torch.equal(target.head.weight, weight)
     assert report.coverage == 1.0
+
+
+@pytest.mark.parametrize("say", [lambda m: m, lambda m: m.register_load_state_dict_post_hook(lambda *_: None)])
+def test_assign_of_tied_tensors_to_an_untied_target_is_told(saved: Saved, say: Any) -> None:
+    target = Tied()
+    target.head.weight = nn.Parameter(torch.zeros(5, 3))
+    say(target)
+    with pytest.warns(TorchkeepWarning, match=r"'embed\.weight' and 'head\.weight' are one tensor in the file"):
+        report = torchkeep.load_into(target, saved(Tied()), assign=True)
+    assert [finding.code for finding in report.findings if finding.severity == "warning"] == ["shared"]
+    assert target.head.weight is not target.embed.weight
+    assert target.head.weight.data_ptr() == target.embed.weight.data_ptr()
+    torchkeep.load_into(target, saved({name: t.clone() for name, t in target.state_dict().items()}), assign=True)
+
+
+def test_assign_keeps_what_two_targets_share(saved: Saved) -> None:
+    one, two = nn.Linear(2, 2), nn.Linear(2, 2)
+    two.weight = one.weight
+    target = {"one": one, "two": two}
+    torchkeep.load_into(target, saved({"one": one.state_dict(), "two": two.state_dict()}), assign=True)
+    assert one.weight is two.weight
+    other = nn.Linear(2, 2)
+    torchkeep.load_into(target, saved({"one": one.state_dict(), "two": other.state_dict()}), assign=True)
+    assert one.weight is not two.weight
+    assert torch.equal(two.weight, other.weight)
 
 
 def test_assign_checks_as_all_loads_do(saved: Saved) -> None:
@@ -561,6 +591,45 @@ def test_different_wrappers_on_both_sides(saved: Saved) -> None:
     assert same(target, source)
 
 
+BEHIND: list[Any] = [
+    pytest.param("module.", lambda m: nn.ModuleDict({"model": m}), id="module to model"),
+    pytest.param("model.", nn.Sequential, id="model to 0"),
+    pytest.param("a.b.", lambda m: nn.ModuleDict({"net": m}), id="two to one"),
+    pytest.param("_orig_mod.model.", lambda m: nn.Sequential(torch.compile(m, backend="eager")), id="wrapped"),
+]
+
+
+@pytest.mark.parametrize(("prefix", "wrap"), BEHIND)
+def test_a_prefix_off_and_another_on(saved: Saved, prefix: str, wrap: Callable[[nn.Module], nn.Module]) -> None:
+    source, target = Net(), Net()
+    wrapped = wrap(target)
+    report = torchkeep.load_into(wrapped, saved({prefix + name: t for name, t in source.state_dict().items()}))
+    assert same(target, source)
+    assert report.renamed == dict(
+        zip((prefix + name for name in source.state_dict()), wrapped.state_dict(), strict=True)
+    )
+
+
+def test_a_known_wrapper_off_and_a_prefix_on(saved: Saved) -> None:
+    source, target = nn.Linear(2, 2), nn.Linear(2, 2)
+    torchkeep.load_into(nn.ModuleDict({"model": target}), saved(dict(nn.DataParallel(source).state_dict())))
+    assert same(target, source)
+
+
+def test_no_prefix_goes_off_and_on_for_a_module_of_another_name(saved: Saved) -> None:
+    target = nn.ModuleDict({"fc": nn.Linear(2, 2)})
+    with unchanged(target), pytest.raises(BindError, match="no name matched"):
+        torchkeep.load_into(target, saved(nn.ModuleDict({"lin": nn.Linear(2, 2)})), strict=False)
+
+
+def test_no_prefix_goes_off_and_on_where_a_name_is_left_over(saved: Saved) -> None:
+    target = nn.ModuleDict({"model": Net()})
+    state = {f"module.{name}": tensor for name, tensor in Net().state_dict().items()}
+    for changed in (state | {"module.more": torch.ones(1)}, dict(list(state.items())[1:])):
+        with unchanged(target), pytest.raises(BindError):
+            torchkeep.load_into(target, saved({k.replace("module", "old"): v for k, v in changed.items()}))
+
+
 def test_a_compiled_part(saved: Saved) -> None:
     source, target = Net(), Net()
     target.body = torch.compile(target.body, backend="eager")
@@ -602,6 +671,51 @@ def test_rename_pairs(saved: Saved) -> None:
         assert "body.1.weight" not in report.renamed
         for parameter in target.parameters():
             nn.init.zeros_(parameter)
+
+
+@pytest.mark.parametrize("old", ["lin", "lin."])
+@pytest.mark.parametrize("new", ["fc", "fc."])
+def test_rename_takes_a_dot_at_the_end_of_either_name(saved: Saved, old: str, new: str) -> None:
+    source, target = nn.ModuleDict({"lin": nn.Linear(2, 2)}), nn.ModuleDict({"fc": nn.Linear(2, 2)})
+    report = torchkeep.load_into(target, saved(source), rename=[(old, new)])
+    assert same(target["fc"], source["lin"])
+    assert report.renamed == {"lin.weight": "fc.weight", "lin.bias": "fc.bias"}
+
+
+@pytest.mark.parametrize(
+    ("rename", "says"),
+    [
+        (("lin", "fc"), r"is one pair by itself.* Write rename=\[\('lin', 'fc'\)\]"),
+        (("ab", "cd"), "is one pair by itself"),
+        ("lin", "not 'lin'"),
+        (5, "not 5"),
+        (["abc"], "'abc' is no pair of texts"),
+        ([("a", "b", "c")], "is no pair of texts"),
+        ({"a": 5}, r"\('a', 5\) is no pair of texts"),
+        (lambda name: 5, "function gave 5 for 'weight'.*None to leave it out"),
+    ],
+)
+def test_a_rename_that_is_none(saved: Saved, rename: Any, says: str) -> None:
+    target = nn.Linear(2, 2)
+    with unchanged(target), pytest.raises(TypeError, match=says) as caught:
+        torchkeep.load_into(target, saved(nn.Linear(2, 2)), rename=rename)
+    assert "The target was not changed." in str(caught.value)
+
+
+def test_rename_goes_for_all_parts_of_a_dict(saved: Saved) -> None:
+    """A pair that fits a name of one part need not fit one of every part; an iterator serves all of them."""
+    one, two = nn.ModuleDict({"lin": nn.Linear(2, 2)}), nn.ModuleDict({"lin": nn.Linear(2, 2)})
+    path = saved({"one": one, "two": two, "three": nn.Linear(2, 2)})
+    target = {
+        "three": nn.Linear(2, 2),
+        "one": nn.ModuleDict({"fc": nn.Linear(2, 2)}),
+        "two": nn.ModuleDict({"fc": nn.Linear(2, 2)}),
+    }
+    torchkeep.load_into(target, path, rename=iter([("lin", "fc")]))
+    assert same(target["one"]["fc"], one["lin"])
+    assert same(target["two"]["fc"], two["lin"])
+    with pytest.raises(BindError, match="'line' begins no name"):
+        torchkeep.load_into(target, path, rename=[("lin", "fc"), ("line", "fc")])
 
 
 def test_rename_takes_a_prefix_off_and_puts_one_on(saved: Saved) -> None:
@@ -1055,6 +1169,197 @@ def test_a_module_with_a_say_of_its_own_and_casts(saved: Saved) -> None:
     with pytest.warns(TorchkeepWarning, match="cast"):
         report = torchkeep.load_into(target, saved({"new.weight": torch.ones(2, 2), "new.bias": torch.ones(2)}))
     assert [name for name, _, _ in report.cast] == ["new.weight", "new.bias"]
+
+
+def plain_hook(*_: Any) -> None:
+    """A hook that does nothing."""
+
+
+def pre_hook(module: nn.Module) -> nn.Module:
+    module.register_load_state_dict_pre_hook(plain_hook)
+    return module
+
+
+def post_hook(module: nn.Module) -> nn.Module:
+    module.register_load_state_dict_post_hook(plain_hook)
+    return module
+
+
+def own_load(module: nn.Module) -> nn.Module:
+    class Own(type(module)):  # type: ignore[misc]
+        def _load_from_state_dict(self, *args: Any) -> None:
+            super()._load_from_state_dict(*args)
+
+    module.__class__ = Own
+    return module
+
+
+SAYS = [pre_hook, post_hook, own_load]
+
+
+@pytest.mark.parametrize("say", SAYS)
+@pytest.mark.parametrize("allowed", [(), "mismatched"], ids=["strict", "mismatched"])
+def test_a_say_of_one_module_leaves_the_others_checked(saved: Saved, say: Any, allowed: Any) -> None:
+    """A float that an integer cannot hold, and a head of another size, beside a module with a hook."""
+    target = nn.ModuleDict({"l": say(nn.Linear(2, 2)), "head": nn.Linear(2, 2)})
+    target.register_buffer("i", torch.zeros(2, dtype=torch.int64))
+    path = saved(
+        {
+            "l.weight": torch.ones(2, 2),
+            "l.bias": torch.ones(2),
+            "head.weight": torch.ones(3, 2),
+            "head.bias": torch.ones(2),
+            "i": torch.tensor([1.5, float("nan")]),
+        }
+    )
+    if not allowed:
+        with unchanged(target), pytest.raises(BindError) as caught:
+            torchkeep.load_into(target, path)
+        assert "2 of 5 tensors do not fit; the target was not changed" in str(caught.value)
+        assert "file: dtype float32; target: dtype int64, which cannot hold it" in str(caught.value)
+        assert "file: shape (3, 2); target: shape (2, 2)" in str(caught.value)
+        return
+    kept = bits(target["head"].weight)
+    with pytest.warns(TorchkeepWarning, match="left out: they did not fit"):
+        report = torchkeep.load_into(target, path, allow=allowed)
+    assert [name for name, _, _ in report.mismatched] == ["i", "head.weight"] or sorted(
+        name for name, _, _ in report.mismatched
+    ) == ["head.weight", "i"]
+    assert (report.matched, report.total, list(report), report.cast) == (3, 5, [[], []], [])
+    assert bits(target["head"].weight) == kept
+    assert target.i.tolist() == [0, 0]
+    assert target["head"].bias.tolist() == target["l"].bias.tolist() == [1, 1]
+
+
+def test_a_hook_that_runs_afterwards_has_no_say_in_dtypes(saved: Saved) -> None:
+    target = post_hook(holds(w=torch.zeros(2), i=torch.zeros(2, dtype=torch.int64)))
+    with unchanged(target), pytest.raises(BindError, match="dtype int64, which cannot hold it"):
+        torchkeep.load_into(target, saved({"w": torch.ones(2), "i": torch.tensor([1.5, float("nan")])}))
+
+
+@pytest.mark.parametrize("say", [pre_hook, own_load])
+def test_a_cast_that_a_module_does_itself_is_reported(saved: Saved, say: Any) -> None:
+    target = say(holds(w=torch.zeros(2), i=torch.zeros(2, dtype=torch.int64)))
+    with pytest.warns(TorchkeepWarning, match="cast"):
+        report = torchkeep.load_into(target, saved({"w": torch.ones(2), "i": torch.tensor([1.0, 2.0])}))
+    assert report.cast == [("i", "float32", "int64")]
+    assert target.i.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("say", SAYS)
+def test_a_new_head_of_a_module_with_a_say_of_its_own(saved: Saved, say: Any) -> None:
+    """What it cannot mend itself is left out where that is allowed."""
+    source, target = Net(), Net()
+    target.head = nn.Linear(4, 7)
+    say(target)
+    with pytest.raises(BindError) as caught:
+        torchkeep.load_into(target, saved(source))
+    assert not {"\t", "\\t", "Error(s)", "torch.Size"} & set(str(caught.value).replace(":", " ").split())
+    with pytest.warns(TorchkeepWarning) as warned:
+        report = torchkeep.load_into(target, saved(source), allow="mismatched")
+    assert len(warned) == 1
+    assert sorted(name for name, _, _ in report.mismatched) == ["head.bias", "head.weight"]
+    assert (report.matched, report.total, list(report)) == (7, 9, [[], []])
+    assert same(target.body, source.body)
+
+
+@pytest.mark.parametrize("allowed", [(), "mismatched"])
+def test_a_module_that_mends_shapes_itself_may(saved: Saved, allowed: Any) -> None:
+    def flatten(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+        state[prefix + "weight"] = state[prefix + "weight"][:2]
+
+    target = nn.Sequential(nn.Linear(2, 2, bias=False))
+    target[0].register_load_state_dict_pre_hook(flatten)
+    report = torchkeep.load_into(target, saved({"0.weight": torch.ones(3, 2)}), allow=allowed)
+    assert (report.mismatched, report.coverage) == ([], 1.0)
+    assert torch.equal(target[0].weight, torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("say", SAYS)
+@pytest.mark.parametrize("assign", [False, True])
+def test_ties_beside_a_module_with_a_say_of_its_own(saved: Saved, say: Any, assign: bool) -> None:
+    for names in (["embed.weight"], ["head.weight"], ["embed.weight", "head.weight"]):
+        target, weight = Tied(), torch.randn(5, 3)
+        say(target)
+        report = torchkeep.load_into(target, saved(dict.fromkeys(names, weight)), assign=assign)
+        assert target.embed.weight is target.head.weight
+        assert torch.equal(target.embed.weight, weight)
+        assert (report.matched, list(report)) == (2, [[], []])
+
+
+def test_extra_state_that_a_module_with_a_say_of_its_own_lacks(saved: Saved) -> None:
+    target = post_hook(holds(w=torch.zeros(2)))
+    with pytest.raises(BindError, match=r"unexpected \['_extra_state'\]"):
+        torchkeep.load_into(target, saved(Extra({"a": 1})))
+
+
+class TakesNoAssign(nn.Linear):
+    def load_state_dict(self, sd: Any, strict: bool = True) -> Any:  # type: ignore[override]
+        return super().load_state_dict(sd, strict=strict)
+
+
+class TakesNoWord(nn.Linear):
+    def load_state_dict(self, sd: Any) -> Any:  # type: ignore[override]
+        return super().load_state_dict(sd)
+
+
+class GivesNothing(nn.Linear):
+    def load_state_dict(self, sd: Any, strict: bool = True) -> None:  # type: ignore[override]
+        super().load_state_dict(sd, strict=strict)
+
+
+class GivesATuple(nn.Linear):
+    def load_state_dict(self, sd: Any, strict: bool = True, **options: Any) -> Any:  # type: ignore[override]
+        missing, unexpected = super().load_state_dict(sd, strict=strict, **options)
+        return missing, unexpected
+
+
+ORDINARY = [TakesNoAssign, TakesNoWord, GivesNothing, GivesATuple]
+
+
+@pytest.mark.parametrize("kind", ORDINARY)
+def test_an_ordinary_override_of_load_state_dict(saved: Saved, kind: Any) -> None:
+    source, target = nn.Linear(2, 2), kind(2, 2)
+    report = torchkeep.load_into(target, saved(source))
+    assert same(target, source)
+    assert (report.matched, report.total, list(report)) == (2, 2, [[], []])
+
+
+@pytest.mark.parametrize("kind", ORDINARY)
+def test_an_ordinary_override_is_no_way_to_lose_names(saved: Saved, kind: Any) -> None:
+    """One that returns nothing is asked to be strict itself."""
+    target = kind(2, 2)
+    for state in (
+        {"weight": torch.ones(2, 2)},
+        {"weight": torch.ones(2, 2), "bias": torch.ones(2), "x": torch.ones(1)},
+    ):
+        before = {name: bits(t) for name, t in tensors(target).items()}
+        with pytest.raises(BindError, match=r"own load_state_dict.*The target was not changed"):
+            torchkeep.load_into(target, saved(state))
+        assert {name: bits(t) for name, t in tensors(target).items()} == before
+
+
+def test_an_override_that_takes_no_assign(saved: Saved) -> None:
+    target = TakesNoAssign(2, 2)
+    with unchanged(target), pytest.raises(BindError, match="takes no assign="):
+        torchkeep.load_into(target, saved(nn.Linear(2, 2)), assign=True)
+    assign = GivesATuple(2, 2)
+    torchkeep.load_into(assign, saved(nn.Linear(2, 2).double()), assign=True)
+    assert assign.weight.dtype == torch.float64
+
+
+def test_a_load_state_dict_of_one_object(saved: Saved) -> None:
+    source, target = nn.Linear(2, 2), nn.Linear(2, 2)
+    asked = []
+
+    def load(state: Any, strict: bool = True) -> Any:
+        asked.append(list(state))
+        return nn.Module.load_state_dict(target, state, strict)
+
+    target.load_state_dict = load  # type: ignore[assignment]
+    torchkeep.load_into(target, saved(source))
+    assert asked == [["weight", "bias"]]
+    assert torch.equal(target.weight, source.weight)
 
 
 def test_a_module_with_a_say_of_its_own_behind_a_wrapper(saved: Saved) -> None:

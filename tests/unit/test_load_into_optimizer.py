@@ -438,6 +438,81 @@ def test_an_optimizer_that_has_not_run(saved: Saved) -> None:
     assert resumed.state_dict()["state"] == {}
 
 
+# Under assign=True
+
+
+def own_loading(model: nn.Module) -> nn.Module:
+    model.register_load_state_dict_post_hook(lambda *_: None)
+    return model
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGD momentum", "LBFGS"])
+@pytest.mark.parametrize("say", [lambda m: m, own_loading], ids=["plain", "hooked"])
+@pytest.mark.parametrize("whole", [True, False], ids=["objects", "state_dicts"])
+def test_training_goes_on_with_what_took_the_place_of_the_parameters(
+    saved: Saved, name: str, say: Any, whole: bool
+) -> None:
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = MAKERS[name](model.parameters())
+    steps(model, optimizer, range(3))
+    parts = (model, optimizer) if whole else (model.state_dict(), optimizer.state_dict())
+    path = saved({"model": parts[0], "optimizer": parts[1]})
+    steps(model, optimizer, range(3, 6))
+    fresh = say(Net())
+    resumed = MAKERS[name](fresh.parameters())
+    steps(fresh, resumed, range(9, 11))  # state of the parameters that go
+    before = list(fresh.parameters())
+    torchkeep.load_into({"optimizer": resumed, "model": fresh}, path, assign=True)
+    assert [id(p) for group in resumed.param_groups for p in group["params"]] == [id(p) for p in fresh.parameters()]
+    assert not {id(p) for p in before} & {id(p) for p in fresh.parameters()}
+    assert {id(key) for key in resumed.state} <= {id(p) for p in fresh.parameters()}
+    steps(fresh, resumed, range(3, 6))
+    assert plain(dict(fresh.state_dict())) == plain(dict(model.state_dict()))
+
+
+def test_the_state_of_a_meta_target_goes_where_its_parameters_went(saved: Saved) -> None:
+    model, optimizer = trained()
+    path = saved({"model": model, "optimizer": optimizer})
+    with torch.device("meta"):
+        fresh = Net()
+    resumed = optim.AdamW(reversed(list(fresh.parameters())))
+    torchkeep.load_into({"model": fresh, "optimizer": resumed}, path, assign=True)
+    assert {p.device.type for p in fresh.parameters()} == {"cpu"}
+    assert {t.device.type for state in resumed.state.values() for t in state.values()} == {"cpu"}
+    assert torch.equal(momentum(resumed, fresh.a.weight), momentum(optimizer, model.a.weight))
+    for net, opt in ((model, optimizer), (fresh, resumed)):
+        steps(net.train(), opt, range(3, 6))
+    assert plain(dict(fresh.state_dict())) == plain(dict(model.state_dict()))
+
+
+def test_a_parameter_that_stays_stays_in_the_optimizer(saved: Saved) -> None:
+    model = Net()
+    optimizer = optim.AdamW(named(model))
+    steps(model, optimizer, range(1))
+    path = saved({"model": model, "optimizer": optimizer})
+    fresh = Net()
+    fresh.c = nn.Linear(3, 3)
+    kept = fresh.c.weight
+    resumed = optim.AdamW(fresh.parameters())
+    with pytest.warns(TorchkeepWarning):
+        torchkeep.load_into({"model": fresh, "optimizer": resumed}, path, assign=True, allow="missing")
+    assert fresh.c.weight is kept
+    assert [id(p) for p in resumed.param_groups[0]["params"]] == [id(p) for p in fresh.parameters()]
+
+
+def test_an_optimizer_is_not_touched_where_a_model_under_assign_does_not_fit(saved: Saved) -> None:
+    model, optimizer = trained()
+    fresh, resumed = trained()
+    fresh.c = nn.Linear(1, 1)
+    before = [id(p) for p in resumed.param_groups[0]["params"]]
+    with unchanged(fresh, resumed), pytest.raises(BindError):
+        torchkeep.load_into(
+            {"model": fresh, "optimizer": resumed}, saved({"model": model, "optimizer": optimizer}), assign=True
+        )
+    assert [id(p) for p in resumed.param_groups[0]["params"]] == before
+
+
 # Which part of the file
 
 

@@ -40,6 +40,7 @@ from .memory import Memory as Memory
 from .memory import allocate as allocate
 from .memory import tensors as tensors
 from .names import Rename as Rename
+from .names import Renames as Renames
 from .place import device_of as device_of
 from .place import require_little_endian as require_little_endian
 from .registry import ModuleState as ModuleState

@@ -27,7 +27,7 @@ from ..document import (
 )
 from .dtypes import dtype_name
 from .encode import is_plain
-from .names import Rename, match_prefixes, rename
+from .names import Renames, match_prefixes
 from .pack import is_cut
 
 NOT_INITIALIZED = "not yet initialized"
@@ -79,6 +79,12 @@ class Match:
             return self.by_itself
         return len(self.rows) + len(self.others) + len(self.tied) + len(self.blank)
 
+    @property
+    def hopeless(self) -> set[str]:
+        """Mismatched names that no way to load makes fit."""
+        blank = {name for name, ours, _ in self.mismatched if ours == NOT_INITIALIZED}
+        return blank | {name for name, *_ in self.conflicts}
+
 
 def tensors_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Every tensor of the module's state_dict by name, the tensors themselves, tied ones under each name.
@@ -125,7 +131,7 @@ def match(
     weights: StateDict,
     module: torch.nn.Module,
     *,
-    how: Rename | None,
+    renames: Renames,
     assign: bool,
     same_bytes: SameBytes,
     where: str,
@@ -136,18 +142,18 @@ def match(
         document: a checked Document.
         weights: the tensors that the file offers.
         module: the target.
-        how: the caller's `rename=`.
+        renames: the caller's `rename=`.
         assign: whether tensors will take the place of the target's.
         same_bytes: whether two stored tensors have the same bytes; asked only for tied targets.
         where: the file, for messages.
 
     Raises:
-        BindError: `rename=` fits nothing, or makes two names one.
+        BindError: `rename=` makes two names one.
     """
     targets = tensors_of(module)
     extras = extra_states_of(module)
     wanted = [*targets, *extras]
-    given = rename([*weights.rows, *weights.others, *weights.extra, *weights.blank], how, where=where)
+    given = renames.apply([*weights.rows, *weights.others, *weights.extra, *weights.blank], where=where)
     prefixed = match_prefixes(list(given.values()), wanted)
     new_names = {old: prefixed[new] for old, new in given.items()}
     found = Match(module, total=len(targets))

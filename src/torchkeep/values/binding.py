@@ -10,10 +10,10 @@ import torch
 
 from ..document import Document, StateDict, Value, is_optimizer, items_of, parts_with_weights, state_dict_of
 from ..errors import BindError
-from .bind import NOT_INITIALIZED, Match, SameBytes, initialized_by_loading, match, tensors_of
+from .bind import Match, SameBytes, initialized_by_loading, match, tensors_of
 from .bind_optimizer import OptimizerMatch, match_optimizer, saved_optimizer
-from .names import Rename
-from .transfer import intervenes
+from .names import Renames
+from .own_load import Say, say_of, takes
 
 Target: TypeAlias = "torch.nn.Module | torch.optim.Optimizer | Mapping[str, Any]"
 
@@ -29,12 +29,14 @@ class Binding:
         part: where the weights are, such as ``"['model']"``; ``""`` where they are the whole.
         modules: a match for each module of the target, by label; ``""`` for a target that is one.
         optimizers: the same for optimizers.
+        says: for each module, what of its loading is up to itself.
         problems: what does not fit: (kind, where, what), kinds as in `allow`.
     """
 
     part: str = ""
     modules: dict[str, Match] = field(default_factory=dict)
     optimizers: dict[str, OptimizerMatch] = field(default_factory=dict)
+    says: dict[str, Say] = field(default_factory=dict)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
 
     def label(self, label: str, name: str) -> str:
@@ -48,7 +50,7 @@ def bind(
     target: Target,
     *,
     path: str,
-    how: Rename | None,
+    renames: Renames,
     assign: bool,
     same_bytes: SameBytes,
     allowed: frozenset[str],
@@ -58,18 +60,22 @@ def bind(
     Raises:
         BindError: something does not fit and is not allowed, or nothing matched at all; one message for all.
         TypeError: the target is no module, optimizer, or dict of these.
+        ValueError: it is an empty dict.
     """
     found = Binding()
     if isinstance(target, torch.nn.Module):
         found.part, weights = _weights(document, start, path)
-        _bind_module(found, "", document, weights, target, how=how, assign=assign, same_bytes=same_bytes, where=path)
+        _bind_module(
+            found, "", document, weights, target, renames=renames, assign=assign, same_bytes=same_bytes, where=path
+        )
     elif isinstance(target, torch.optim.Optimizer):
         found.part, value = _optimizer(document, start, path)
         _bind_optimizer(found, "", document, value, target, path=path, same_bytes=same_bytes)
     elif isinstance(target, Mapping):
-        _bind_dict(found, document, start, target, path=path, how=how, assign=assign, same_bytes=same_bytes)
+        _bind_dict(found, document, start, target, path=path, renames=renames, assign=assign, same_bytes=same_bytes)
     else:
         raise TypeError(f"load_into takes a module, an optimizer, or a dict of these, not {type(target).__name__}")
+    renames.require_used(path)
     _require_fit(found, path, allowed)
     return found
 
@@ -81,10 +87,15 @@ def _bind_dict(
     target: Mapping[str, Any],
     *,
     path: str,
-    how: Rename | None,
+    renames: Renames,
     assign: bool,
     same_bytes: SameBytes,
 ) -> None:
+    if not target:
+        raise ValueError(
+            "load_into takes a module, an optimizer, or a dict of these, and this dict is empty: nothing would be "
+            'loaded. Name parts of the file, such as {"model": model}.'
+        )
     for label, part in target.items():
         if not isinstance(part, torch.nn.Module | torch.optim.Optimizer):
             kind = type(part).__name__
@@ -105,7 +116,7 @@ def _bind_dict(
             if weights is None:
                 raise BindError(f"{path}: {label!r} is neither a module nor a state_dict. The target was not changed.")
             _bind_module(
-                found, label, document, weights, part, how=how, assign=assign, same_bytes=same_bytes, where=path
+                found, label, document, weights, part, renames=renames, assign=assign, same_bytes=same_bytes, where=path
             )
     for label, part in target.items():
         if isinstance(part, torch.optim.Optimizer):
@@ -155,13 +166,13 @@ def _bind_module(
     weights: StateDict,
     module: torch.nn.Module,
     *,
-    how: Rename | None,
+    renames: Renames,
     assign: bool,
     same_bytes: SameBytes,
     where: str,
 ) -> None:
     try:
-        made = match(document, weights, module, how=how, assign=assign, same_bytes=same_bytes, where=where)
+        made = match(document, weights, module, renames=renames, assign=assign, same_bytes=same_bytes, where=where)
     except RecursionError as error:
         raise BindError(
             f"{where}: the target's modules are nested deeper than torch's own walks go. The target was not changed. "
@@ -174,19 +185,24 @@ def _bind_module(
             found.problems.append(
                 ("lazy", f"{label or 'model'}[{name!r}]", "lazy: run one batch through the target first")
             )
-    if intervenes(module):  # its own load_state_dict has the last word on names and shapes
-        blank = [row for row in made.mismatched if row[1] == NOT_INITIALIZED]
-        for name, ours, theirs in (*made.conflicts, *blank):
-            found.problems.append(("mismatched", f"{label or 'model'}[{name!r}]", f"file: {ours}; target: {theirs}"))
-        return
+    say = found.says[label] = say_of(module)
+    if assign and say.overridden and not takes(module, "assign"):
+        raise BindError(
+            f"{where}: {type(module).__name__}'s own load_state_dict takes no assign=. The target was not changed. "
+            "Leave assign=True out."
+        )
+    # What a module has its own idea of is up to its load_state_dict, but for what no load can do.
     place = label or "model"
     for name in made.missing:
-        found.problems.append(("missing", f"{place}[{name!r}]", "missing from the file"))
+        if not (say.judges or say.owns(name)):
+            found.problems.append(("missing", f"{place}[{name!r}]", "missing from the file"))
     for name in made.unexpected:
-        found.problems.append(("unexpected", f"{place}[{name!r}]", "in the file, not in the target"))
+        if not (say.judges or say.owns(name)):
+            found.problems.append(("unexpected", f"{place}[{name!r}]", "in the file, not in the target"))
     for name, ours, theirs in made.mismatched:
-        found.problems.append(("mismatched", f"{place}[{name!r}]", f"file: {ours}; target: {theirs}"))
-    if (made.total or made.given) and not made.matched and not made.extra:
+        if name in made.hopeless or not say.owns(name):
+            found.problems.append(("mismatched", f"{place}[{name!r}]", f"file: {ours}; target: {theirs}"))
+    if (made.total or made.given) and not made.matched and not made.extra and not (say.prefixes or say.judges):
         found.problems.append(("nothing", place, _nothing(made)))
 
 

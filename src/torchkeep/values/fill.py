@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -15,15 +15,18 @@ from .bind import Match, extra_states_of, memory_of, tensors_of
 from .bind_optimizer import OptimizerMatch, apply
 from .binding import Binding
 from .build import build
+from .dtypes import dtype_name
 from .memory import Memory, allocate, tensors
+from .own_load import Say, load_by_its_own, lost_names, told
 from .transfer import (
     Direct,
     assign,
     copy_batch,
     copy_whole,
-    intervenes,
-    load_by_its_own,
+    hand_on,
+    newly_shared,
     note_written,
+    replaced,
     transfer,
 )
 from .trust import Resolver
@@ -81,10 +84,10 @@ def fill(
         LoadError: reading failed before the target was touched.
         PartialLoadError: reading failed afterwards; the message says what was overwritten.
     """
-    run = _Fill(document, reader, path, replace, allowed, [], [])
+    run = _Fill(document, binding, reader, path, replace, allowed)
     steps = [run.optimizer(found) for found in binding.optimizers.values()]
-    steps += [run.extra_state(label, found, binding) for label, found in binding.modules.items() if found.extra]
-    steps = [run.module(label, found, binding) for label, found in binding.modules.items()] + steps
+    steps += [run.extra_state(label, found) for label, found in binding.modules.items() if found.extra]
+    steps = [run.module(label, found) for label, found in binding.modules.items()] + steps
     for step in steps:
         run.write(step)
     return run.findings
@@ -95,12 +98,16 @@ class _Fill:
     """One load: each method reads what it can beside the target and returns the step that writes."""
 
     document: Document
+    binding: Binding
     reader: Reader
     path: str
     replace: bool
     allowed: frozenset[str]
-    overwritten: list[str]
-    findings: list[Finding]
+    overwritten: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    replaced: dict[int, torch.Tensor] = field(default_factory=dict)
+    kept: list[dict[str, torch.Tensor]] = field(default_factory=list)
+    """What was replaced, which an `id` stands for as long as it lives."""
 
     def write(self, step: Callable[[], None]) -> None:
         try:
@@ -120,34 +127,80 @@ class _Fill:
                 overwritten=tuple(self.overwritten),
             ) from error
 
-    def module(self, label: str, found: Match, binding: Binding) -> Callable[[], None]:
-        if intervenes(found.module):
-            rows = {name: value.index for name, value in found.given.items() if isinstance(value, TensorRef)}
-            state: dict[str, Any] = dict(self._made(rows))
-            others = (name for name in found.given if name not in rows)
-            state |= {name: self._built(found.given[name]).detach() for name in others}
-            state |= {name: self._built(value) for name, value in found.extra.items()}
-            targets = tensors_of(found.module)
-            state |= {name: targets[name] for name in found.blank}  # as it is: neither has anything to give
-            return lambda: self._by_its_own(found, state)
+    def module(self, label: str, found: Match) -> Callable[[], None]:
+        say = self.binding.says[label]
+        if say.loads:
+            state = self._state_for(found, say)
+            return lambda: self._replacing(label, found, lambda: self._by_its_own(found, say, state))
         built = {name: self._built(value).detach() for name, value in found.others.items()}
         if self.replace:
             made = self._made(found.rows) | built
 
             def put() -> None:
-                self.overwritten.extend(binding.label(label, name) for name in made)
-                assign(found, made)
+                self.overwritten.extend(self.binding.label(label, name) for name in made)
+                assign(found, made, self.replaced)
 
-            return put
+            return lambda: self._replacing(label, found, put)
 
         def write() -> None:
-            self._in_place(label, found, binding)
+            self._in_place(label, found)
             targets = tensors_of(found.module)
             for name, tensor in built.items():
-                self.overwritten.append(binding.label(label, name))
+                self.overwritten.append(self.binding.label(label, name))
                 copy_whole(targets[name], tensor)
 
         return write
+
+    def _replacing(self, label: str, found: Match, step: Callable[[], None]) -> None:
+        """Take a step in which tensors may be replaced, and have the optimizers go on with the new ones."""
+        before = tensors_of(found.module)
+        step()
+        after = tensors_of(found.module)
+        new = replaced(before, after)
+        if not new:
+            return
+        self.kept.append(before)
+        self.replaced |= new
+        for optimizer in self.binding.optimizers.values():
+            hand_on(optimizer.optimizer, new)
+        for one, other in newly_shared(before, after):
+            names = f"{self.binding.label(label, one)!r} and {self.binding.label(label, other)!r}"
+            self.findings.append(
+                Finding(
+                    "shared",
+                    "warning",
+                    "",
+                    f"{self.path}: {names} are one tensor in the file and two in the target, over the same memory now:",
+                    "what changes one changes the other. Tie them in the target, or load without assign=True.",
+                )
+            )
+
+    def _state_for(self, found: Match, say: Say) -> dict[str, Any]:
+        """What a module's own `load_state_dict` gets: all of the file but what is known not to fit."""
+        out = found.hopeless | {name for name, *_ in found.mismatched if not say.owns(name)}
+        given = {name: value for name, value in found.given.items() if name not in out}
+        rows = {name: value.index for name, value in given.items() if isinstance(value, TensorRef)}
+        state: dict[str, Any] = dict(self._made(rows))
+        state |= {name: self._built(value).detach() for name, value in given.items() if name not in rows}
+        state |= {name: self._built(value) for name, value in found.extra.items()}
+        targets = tensors_of(found.module)
+        state |= {name: targets[name] for name in found.blank}  # as it is: neither has anything to give
+        self._tie(found, state, targets)
+        return state
+
+    def _tie(self, found: Match, state: dict[str, Any], targets: dict[str, torch.Tensor]) -> None:
+        """Let every name of one tensor have the same values: under ``assign=True``, the same parameter."""
+        same = id if self.replace else memory_of
+        names: dict[object, list[str]] = {}
+        for name in (*found.rows, *found.tied):
+            names.setdefault(same(targets[name]), []).append(name)
+        for tied in names.values():
+            if len(tied) == 1 or tied[0] not in state:
+                continue
+            first, target = state[tied[0]], targets[tied[0]]
+            if self.replace and isinstance(target, torch.nn.Parameter):
+                first = torch.nn.Parameter(first, requires_grad=target.requires_grad)
+            state |= dict.fromkeys(tied, first)
 
     def _made(self, rows: dict[str, int]) -> dict[str, torch.Tensor]:
         """Tensors of their own for names of the file."""
@@ -156,12 +209,12 @@ class _Fill:
         made = tensors(memory, list(dict.fromkeys(rows.values())), device=_CPU)
         return {name: made[row].detach() for name, row in rows.items()}
 
-    def _in_place(self, label: str, found: Match, binding: Binding) -> None:
+    def _in_place(self, label: str, found: Match) -> None:
         plan = transfer(self.document, found)
         names: dict[object, list[str]] = {}
         targets = tensors_of(found.module)
         for name, target in targets.items():
-            names.setdefault(memory_of(target), []).append(binding.label(label, name))
+            names.setdefault(memory_of(target), []).append(self.binding.label(label, name))
         started: list[int] = []
         try:
             self.reader.read(plan.direct, started)
@@ -175,42 +228,72 @@ class _Fill:
             for name in copy_batch(batch, memory):
                 self.overwritten.extend(names.pop(memory_of(targets[name]), ()))
 
-    def _by_its_own(self, found: Match, state: dict[str, Any]) -> None:
-        def accept(keys: Any) -> None:
-            lost = {"missing": list(keys.missing_keys), "unexpected": list(keys.unexpected_keys)}
+    def _by_its_own(self, found: Match, say: Say, state: dict[str, Any]) -> None:
+        """Hand a state over; if that fails and misfits are allowed, once more without those it might have mended."""
+        whose = type(found.module).__name__
+        misfits = {name for name, *_ in found.mismatched}
+        doubtful = misfits & set(state)
+        retry = bool(doubtful) and "mismatched" in self.allowed
+        try:
+            try:
+                self._hand_over(found, say, state, misfits - doubtful)
+            except Exception:
+                if not retry:
+                    raise
+                self._hand_over(found, say, state, misfits)
+        except Exception as error:
+            unchanged = "" if self.overwritten else " The target was not changed."
+            hint = f' Pass allow={{"mismatched"}} to leave out {len(doubtful)} that may not fit.' if doubtful else ""
+            raise BindError(
+                f"{whose}'s own load_state_dict: {told(error)}.{unchanged}{'' if retry else hint}"
+            ) from error
+        self.findings.append(
+            Finding(
+                "own-load", "note", "", f"{whose} has hooks or a load_state_dict of its own, which did the loading."
+            )
+        )
+
+    def _hand_over(self, found: Match, say: Say, state: dict[str, Any], out: set[str]) -> None:
+        offered = {name: value for name, value in state.items() if name not in out}
+        targets = tensors_of(found.module)
+        dtypes = {name: dtype_name(tensor.dtype) for name, tensor in targets.items()}
+        lossless = {"missing", "unexpected"}.isdisjoint(self.allowed)
+
+        def accept(answer: Any) -> None:
+            missing, unexpected = lost_names(answer)
+            missing = [name for name in missing if name not in out]
+            unexpected += [name for name in found.unexpected if name not in offered]
+            lost = {"missing": missing, "unexpected": unexpected}
             problems = [f"{kind} {names}" for kind, names in lost.items() if names and kind not in self.allowed]
-            filled = sum(name not in lost["missing"] for name in tensors_of(found.module))
+            gone = out | set(missing)
+            filled = [name for name in targets if name not in gone]
             if found.total and not filled:
                 problems.append("no name matched")
             if problems:
                 raise RuntimeError("; ".join(problems))
-            found.missing, found.unexpected, found.mismatched = lost["missing"], lost["unexpected"], []
-            found.by_itself = filled
+            found.missing, found.unexpected, found.by_itself = missing, unexpected, len(filled)
+            found.mismatched = [row for row in found.mismatched if row[0] in out]
+            pairs = [] if self.replace else [name for name in filled if name in offered and name in found.given]
+            casts = [(name, dtype_name(offered[name].dtype), dtypes[name]) for name in pairs]
+            found.cast = [row for row in casts if row[1] != row[2]]
 
-        try:
-            load_by_its_own(found.module, state, assign=self.replace, accept=accept)
-        except Exception as error:
-            whose, what = type(found.module).__name__, str(error).rstrip(".")
-            unchanged = "" if self.overwritten else " The target was not changed."
-            raise BindError(f"{whose}'s own load_state_dict: {what}.{unchanged}") from error
-        self.findings.append(
-            Finding(
-                "own-load",
-                "note",
-                "",
-                f"{type(found.module).__name__} has hooks or a load_state_dict of its own, which did the loading.",
-            )
+        load_by_its_own(
+            found.module,
+            offered,
+            strict=say.overridden and lossless and not out,
+            assign=self.replace,
+            accept=accept,
         )
 
-    def extra_state(self, label: str, found: Match, binding: Binding) -> Callable[[], None]:
-        if intervenes(found.module):
+    def extra_state(self, label: str, found: Match) -> Callable[[], None]:
+        if self.binding.says[label].loads:
             return lambda: None
         owners = extra_states_of(found.module)
         built = {name: self._built(value) for name, value in found.extra.items()}
 
         def hand_over() -> None:
             for name, state in built.items():
-                self.overwritten.append(binding.label(label, name))
+                self.overwritten.append(self.binding.label(label, name))
                 owners[name].set_extra_state(state)
 
         return hand_over

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ..errors import BindError
 
@@ -26,42 +26,104 @@ _LEADING_WRAPPER = "module"
 """DataParallel's and DistributedDataParallel's: only at the beginning, since models use the word, too."""
 
 
-def rename(names: Sequence[str], how: Rename | None, *, where: str) -> dict[str, str]:
-    """New name of each name that the caller's `rename=` keeps.
-
-    Args:
-        names: names of the file.
-        how: pairs ``(old, new)``, each for a whole name or for the part before a dot (``""`` is the part
-            before everything), the first that fits a name being taken; or a function from a name to a new
-            one, or to None to leave it out.
-        where: the file, for messages.
+class Renames:
+    """A caller's `rename=`, checked, and which of its pairs fitted a name so far.
 
     Raises:
-        BindError: a pair fits no name, or two names become one.
+        TypeError: it is neither pairs of texts nor a function.
     """
-    if how is None:
-        return {name: name for name in names}
-    if callable(how):
-        renamed = {name: new for name in names if (new := how(name)) is not None}
-    else:
-        pairs = list(how.items() if isinstance(how, Mapping) else how)
-        unused = set(range(len(pairs)))
-        renamed = {}
-        for name in names:
-            renamed[name] = name
-            for i, (old, new) in enumerate(pairs):
-                if (tail := _after(name, old)) is not None:
-                    renamed[name] = f"{new}.{tail}" if new and tail else new or tail
-                    unused.discard(i)
-                    break
-        if unused:
-            old = pairs[min(unused)][0]
+
+    def __init__(self, how: Rename | None) -> None:
+        self.function = how if callable(how) else None
+        self.pairs = [] if how is None or callable(how) else _pairs(how)
+        self._unused = set(range(len(self.pairs)))
+        self._seen: list[str] = []
+
+    def __bool__(self) -> bool:
+        """Whether there is anything that the caller wants renamed."""
+        return self.function is not None or bool(self.pairs)
+
+    def apply(self, names: Sequence[str], *, where: str) -> dict[str, str]:
+        """New name of each name that is kept.
+
+        Pairs ``(old, new)`` are each for a whole name or for the part before a dot (``""`` is the part before
+        everything), and the first that fits a name is taken. A function gives a name's new one, or None to leave
+        it out.
+
+        Args:
+            names: names of the file.
+            where: the file, for messages.
+
+        Raises:
+            BindError: two names become one.
+            TypeError: the function gives what is no name.
+        """
+        self._seen += names[: _SAMPLE - len(self._seen)]
+        renamed = {name: new for name in names if (new := self._new(name)) is not None}
+        _require_distinct(renamed, where)
+        return renamed
+
+    def _new(self, name: str) -> str | None:
+        if self.function is not None:
+            new = self.function(name)
+            if new is not None and not isinstance(new, str):
+                raise TypeError(
+                    f"rename's function gave {new!r} for {name!r}: it gives the new name as a str, or None to leave "
+                    "it out. The target was not changed."
+                )
+            return new
+        for i, (old, new) in enumerate(self.pairs):
+            if (tail := _after(name, old)) is not None:
+                self._unused.discard(i)
+                stem = new.removesuffix(".") if tail else new
+                return f"{stem}.{tail}" if stem and tail else stem or tail
+        return name
+
+    def require_used(self, where: str) -> None:
+        """
+        Raises:
+            BindError: a pair fits no name of the file, or there was no name to rename.
+        """
+        if self and not self._seen:
             raise BindError(
-                f"rename: {old!r} begins no name in {where}; names there look like {_sample(names)}. The target was "
-                "not changed. Give the part of the name before a dot, or the whole name."
+                f"rename: {where} has no names there to rename. The target was not changed. Leave rename= out, or "
+                "choose another part with key=."
             )
-    _require_distinct(renamed, where)
-    return renamed
+        if self._unused:
+            raise BindError(
+                f"rename: {self.pairs[min(self._unused)][0]!r} begins no name in {where}; names there look like "
+                f"{', '.join(map(repr, self._seen))}. The target was not changed. Give the part of the name before a "
+                "dot, or the whole name."
+            )
+
+
+_SAMPLE = 3
+"""Names that a message shows."""
+
+
+def _pairs(how: Any) -> list[tuple[str, str]]:
+    found: list[Any] | None = None
+    if isinstance(how, Mapping):
+        found = list(how.items())
+    elif isinstance(how, Iterable) and not isinstance(how, str):
+        found = list(how)
+    wants = "rename takes pairs [(old, new)] of texts, a dict {old: new}, or a function from a name to a new one"
+    if found is None:
+        raise TypeError(f"{wants}, not {how!r}. The target was not changed.")
+    if len(found) == 2 and all(isinstance(text, str) for text in found):
+        raise TypeError(
+            f"{wants}; {tuple(found)!r} is one pair by itself. The target was not changed. Write "
+            f"rename=[{tuple(found)!r}]."
+        )
+    for pair in found:
+        if (
+            not isinstance(pair, Sequence)
+            or isinstance(pair, str)
+            or len(pair) != 2
+            or not all(isinstance(text, str) for text in pair)
+        ):
+            raise TypeError(f"{wants}; {pair!r} is no pair of texts. The target was not changed.")
+    return [(old, new) for old, new in found]
 
 
 def _after(name: str, old: str) -> str | None:
@@ -89,7 +151,9 @@ def match_prefixes(names: Sequence[str], wanted: Sequence[str]) -> dict[str, str
 
     Names that are equal stand for each other. Otherwise wrappers are looked through on both sides, then a
     common prefix is taken off or put on: each only if no two names become one, if more names match than
-    without it, and, for an unknown prefix, if every name of one side then finds its place.
+    without it, and, for an unknown prefix, if every name of one side then finds its place. One is taken off and
+    another put on only if all names of both sides then match, and there are several modules behind them: the
+    one name ``a.weight`` says nothing about ``b.weight``.
 
     Returns:
         The new name of each name; itself where nothing was found.
@@ -111,6 +175,7 @@ def match_prefixes(names: Sequence[str], wanted: Sequence[str]) -> dict[str, str
 
 def _candidates(names: Sequence[str], wanted: Sequence[str]) -> Iterator[tuple[dict[str, str], bool]]:
     """Ways to rename, each with whether it only looks through known wrappers."""
+    by_name = set(wanted)
     by_core: dict[str, str] = {}
     for target in wanted:
         by_core.setdefault(_core(target), target)
@@ -121,6 +186,11 @@ def _candidates(names: Sequence[str], wanted: Sequence[str]) -> Iterator[tuple[d
         yield {name: by_core.get(_core(name[len(prefix) :]), name) for name in names}, False
     for prefix in _shared_prefixes(wanted):
         yield {name: prefix + name for name in names}, False
+        yield {name: prefix + _core(name) for name in names}, False
+        for other in _shared_prefixes(names) if len(names) == len(wanted) else ():
+            tails = [name[len(other) :] for name in names]
+            if prefix + tails[0] in by_name and any("." in tail for tail in tails):
+                yield {name: prefix + tail for name, tail in zip(names, tails, strict=True)}, False
 
 
 def _core(name: str) -> str:
@@ -143,7 +213,3 @@ def _shared_prefixes(names: Sequence[str]) -> Iterator[str]:
             return
         prefix += one + "."
         yield prefix
-
-
-def _sample(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in list(names)[:3]) or "nothing: it has no tensors"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from ..document import Document
-from .bind import Match, tensors_of
+from .bind import Match, memory_of, tensors_of
 from .dtypes import dtype_name
 from .encode import is_plain
 from .memory import Memory, tensors
@@ -112,83 +112,64 @@ def copy_whole(target: torch.Tensor, tensor: torch.Tensor) -> None:
         target.copy_(tensor)
 
 
-def assign(found: Match, made: dict[str, torch.Tensor]) -> None:
+def assign(found: Match, made: dict[str, torch.Tensor], new: dict[int, torch.Tensor]) -> None:
     """Put tensors in the place of the target's own, by name, and under every other name that a replaced one had.
 
     As with torch's ``assign=True``, the file's dtype stays, and the target's `requires_grad`.
+
+    Args:
+        found: the match.
+        made: tensors by name of the target.
+        new: what took the place of tensors of other modules, by `id`: one that modules share stays shared, where
+            it gets the same values from both.
     """
     targets = tensors_of(found.module)
-    new: dict[int, torch.Tensor] = {}
+    own: dict[int, torch.Tensor] = {}
     for name, given in made.items():
         target = targets[name]
-        if id(target) not in new:
+        if id(target) not in own:
             tensor = given.detach()
             if isinstance(target, torch.nn.Parameter):
                 tensor = torch.nn.Parameter(tensor, requires_grad=target.requires_grad)
-            new[id(target)] = tensor
+            before = new.get(id(target))
+            own[id(target)] = before if before is not None and _equal(before, tensor) else tensor
     for name, target in targets.items():
-        if id(target) in new:
+        if id(target) in own:
             parent_name, _, last = name.rpartition(".")
             parent = found.module.get_submodule(parent_name)
             owned: dict[str, Any] = parent._parameters if last in parent._parameters else parent._buffers
-            owned[last] = new[id(target)]
+            owned[last] = own[id(target)]
 
 
-# --- modules with a say of their own ----------------------------------------------------------------
-
-_HARMLESS = (torch.nn.modules.batchnorm._NormBase, torch.nn.modules.instancenorm._InstanceNorm)
-"""Classes of torch whose `_load_from_state_dict` only has words about files older than this format."""
-
-
-def intervenes(module: torch.nn.Module) -> bool:
-    """Whether a module has its own idea of loading: hooks, or an overridden `load_state_dict`."""
-    if type(module).load_state_dict is not torch.nn.Module.load_state_dict:
-        return True
-    plain = {torch.nn.Module._load_from_state_dict, *(cls._load_from_state_dict for cls in _HARMLESS)}
-    return any(
-        type(child)._load_from_state_dict not in plain
-        or child._load_state_dict_pre_hooks
-        or child._load_state_dict_post_hooks
-        for child in module.modules()
-    )
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    plain = is_plain(one) and is_plain(other)
+    return plain and one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
 
 
-def load_by_its_own(
-    module: torch.nn.Module, state: dict[str, Any], *, assign: bool, accept: Callable[[Any], None]
-) -> None:
-    """Load through the module's own `load_state_dict`; if anything raises, put back every tensor.
+def replaced(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> dict[int, torch.Tensor]:
+    """What took whose place: by `id` of the tensor that was there, the first that took one of its places."""
+    new: dict[int, torch.Tensor] = {}
+    for name, tensor in before.items():
+        if name in after and after[name] is not tensor:
+            new.setdefault(id(tensor), after[name])
+    return new
 
-    Args:
-        module: the target.
-        state: the state_dict that it gets.
-        assign: as torch's.
-        accept: gets what `load_state_dict` returned, and raises if that is not good enough.
-    """
-    homes = [home for child in module.modules() for home in (child._parameters, child._buffers)]
-    before: list[tuple[dict[str, Any], dict[str, Any]]] = [(home, dict(home)) for home in homes]
-    every = {id(t): t for _, held in before for t in held.values() if t is not None}.values()
-    lazy = [
-        (tensor, type(tensor), tensor.device, tensor.dtype) for tensor in every if torch.nn.parameter.is_lazy(tensor)
-    ]
-    values = [
-        (tensor, tensor.detach().clone())
-        for tensor in every
-        if is_plain(tensor) or (tensor.device.type != "meta" and type(tensor) in (torch.Tensor, torch.nn.Parameter))
-    ]
-    try:
-        accept(module.load_state_dict(state, strict=False, assign=assign))
-    except BaseException:
-        for home, held in before:
-            home.clear()
-            home.update(held)
-        for tensor, cls, device, dtype in lazy:
-            if type(tensor) is not cls:  # it took a shape
-                tensor.data = torch.empty(0, device=device, dtype=dtype)
-                tensor.__class__ = cls
-        for tensor, value in values:
-            if not is_plain(tensor):
-                copy_whole(tensor, value)
-            elif bytes(buffer_of(tensor.detach())) != bytes(buffer_of(value)):
-                with torch.inference_mode(tensor.is_inference()), torch.no_grad():
-                    tensor.copy_(value)
-        raise
+
+def newly_shared(before: Mapping[str, torch.Tensor], after: Mapping[str, torch.Tensor]) -> list[tuple[str, str]]:
+    """Names of tensors that are different objects over the same memory, and were not: pairs with the first of each."""
+    first: dict[object, str] = {}
+    found = []
+    for name, tensor in after.items():
+        other = first.setdefault(memory_of(tensor), name)
+        same_before = name in before and other in before and memory_of(before[name]) == memory_of(before[other])
+        if after[other] is not tensor and not same_before:
+            found.append((other, name))
+    return found
+
+
+def hand_on(optimizer: torch.optim.Optimizer, new: Mapping[int, torch.Tensor]) -> None:
+    """Let an optimizer go on with what took the places of its parameters, in its groups and in its state."""
+    for group in optimizer.param_groups:
+        group["params"][:] = [new.get(id(parameter), parameter) for parameter in group["params"]]
+    for old in [key for key in optimizer.state if id(key) in new]:
+        optimizer.state[new[id(old)]] = optimizer.state.pop(old)
