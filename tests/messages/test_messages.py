@@ -766,6 +766,15 @@ def a_migration_that_raises(at: Path) -> None:
         torchkeep.load(file(at))
 
 
+@message(
+    errors.LoadError, r"migration of .*Net from version 1 left 'x' in state\.modules: it is of type str and no Module"
+)
+def a_migration_that_leaves_what_is_none(at: Path) -> None:
+    saved(at, Net())
+    with registered(Net, version=2, migrations={1: lambda state: state.modules.update(x="a text")}):
+        torchkeep.load(file(at))
+
+
 @message(errors.ChangedClassError, r"__init__ now assigns fc", r"migrat", r"classes changed|changed since")
 def a_class_that_asks_for_more(at: Path) -> None:
     def change(document: Document) -> None:
@@ -1103,7 +1112,11 @@ WRONG: dict[str, tuple[type[Exception], Callable[[Path], object], str]] = {
     ),
     "alias": (ValueError, lambda p: torchkeep.register(Net, aliases="Net"), "'module:name'"),
     "encode alone": (TypeError, lambda p: torchkeep.register(Net, encode=free), "go together"),
-    "migrations": (TypeError, lambda p: torchkeep.register(Plain, version=2, migrations={1: free}), "nn.Module"),
+    "migrations": (
+        TypeError,
+        lambda p: torchkeep.register(Mine, version=2, migrations={1: free}),
+        "objects of torch.optim.mine:Mine are not kept by theirs",
+    ),
     "versions": (
         ValueError,
         lambda p: torchkeep.register(Net, version=2, migrations={2: free}),

@@ -33,11 +33,12 @@ from ..document import (
     hooks_of,
     merged,
 )
-from ..errors import ChangedClassError, LoadError, TrustError, brief, brief_text, classes_in_code
+from ..errors import ChangedClassError, LoadError, TrustError, brief, brief_text, classes_in_code, in_code
 from . import sources, torch_table
 from .lazy import why_not_lazy
 from .registry import Registration, class_name, registration
 from .standins import Record, Skeleton
+from .state import is_of_dataclasses
 from .trust import Closed, Opened, Resolver, hides, last_name
 
 
@@ -331,32 +332,47 @@ def _check_changes(
                 "Nothing was loaded. Load it with the newer code, or register the version and its migrations."
             )
         missing_steps = [n for n in range(info.version, version) if known and n not in known.migrations]
-        if missing_steps and issubclass(cls, torch.nn.Module):
+        if missing_steps and known and (known.encode is None or issubclass(cls, torch.nn.Module)):
             raise ChangedClassError(
                 f"{path}: {name} was saved at version {info.version}; {class_name(cls)} is at {version} and has no "
                 f"migration from {missing_steps}. Nothing was loaded. Register them: torchkeep.register("
-                f"{cls.__name__}, version={version}, migrations={{{missing_steps[0]}: ...}})."
+                f"{in_code(class_name(cls))}, version={version}, migrations={{{missing_steps[0]}: ...}})."
             )
         digest = sources.digest(cls)
-        if digest == info.digest or digest is None or info.digest is None:
+        if digest == info.digest and digest is not None:
             continue
+        compared = digest is not None and info.digest is not None
         migrated = info.version < version
-        if not migrated and "changed" not in allowed:
+        if not migrated and "changed" not in allowed and (compared or not _has_state_of_its_own(cls)):
             assigned = sources.assigned_by_init(cls)
-            for _, node in typed:
+            for _, node in typed if assigned else ():
                 if (
                     _key(node)[0] == name
                     and node.kind != "derived"
                     and (absent := sorted(assigned - _names(document, node)))
                 ):
                     lacking[name] = (cls, absent)
-        result.findings.append(_changed_finding(name, cls, info.package, known if migrated else None))
+        if compared:
+            result.findings.append(_changed_finding(name, cls, info.package, known if migrated else None))
+        elif digest != info.digest:
+            when = "here" if digest is None else "when the file was saved"
+            message = f"the source of {name} was not to be had {when}, so changes of it are not told."
+            result.findings.append(Finding("changed-class", "note", "", message))
     if lacking:
         raise ChangedClassError(_changed_message(path, lacking))
 
 
 _CHANGING = ("module", "object", "derived")
 """Kinds whose classes have sources to look at. What one of the last assigns may be an item rather than an attribute."""
+
+
+def _has_state_of_its_own(cls: type) -> bool:
+    """Whether a class says what of it is kept: what is lacking then may be made again, or never have been meant."""
+    pairs = [(owner_of(cls, name), name) for name in ("__getstate__", "__setstate__")]
+    return any(
+        owner is not None and not torch_table.is_base(owner) and not is_of_dataclasses(vars(owner)[name])
+        for owner, name in pairs
+    )
 
 
 def _names(document: Document, node: Typed) -> frozenset[str]:
@@ -465,17 +481,26 @@ def _changed_finding(name: str, cls: type, package: str | None, known: Registrat
 def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]]) -> str:
     lines = [f"{path}: classes changed since the file was saved. Nothing was loaded."]
     for name, (cls, absent) in lacking.items():
-        sets = "; ".join(f"state.attributes[{one!r}] = ..." for one in absent)
-        lines.append(f"  {class_name(cls)}.__init__ now assigns {', '.join(absent)}, which the file does not have")
-        if issubclass(cls, torch.nn.Module):
-            lines.append("  Register how an older model gets them, and load again:")
-            lines.append(f"    def migrate(state):  # {sets}")
-            lines.append("        ...")
-            version = max(2, (registration(cls).version if registration(cls) else 1) + 1)  # type: ignore[union-attr]
-            lines.append(
-                f"    torchkeep.register({cls.__name__}, version={version}, migrations={{{version - 1}: migrate}})"
-            )
-        if name != class_name(cls):
+        now, model = class_name(cls), issubclass(cls, torch.nn.Module)
+        homes = sources.homes_by_init(cls) if model else {}
+        sets = "; ".join(_set_in_code(one, homes.get(one, "attributes")) for one in absent)
+        known = registration(cls)
+        before = known.version if known else 1
+        lines += [
+            f"  {now}.__init__ now assigns {', '.join(absent)}, which the file does not have",
+            f"  Register how an older {'model' if model else 'object'} gets them, and load again:",
+            f"    def migrate(state):  # {sets}",
+            "        ...",
+            f"    torchkeep.register({in_code(now)}, version={before + 1}, migrations={{{before}: migrate}})",
+        ]
+        if name != now:
             lines.append(f"  (the file calls it {name})")
     lines.append('Or pass allow={"changed"} to load it without them.')
     return "\n".join(lines)
+
+
+def _set_in_code(name: str, home: str) -> str:
+    """The statement by which a migration sets what is lacking."""
+    if home == "non_persistent":
+        return f"state.buffers[{name!r}] = ...; state.non_persistent.add({name!r})"
+    return f"state.{home}[{name!r}] = ..."

@@ -38,12 +38,13 @@ from ..document import (
     Value,
     children,
 )
-from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text
-from . import arrays, averaging, data_table, generators, library, sources, tensor_kinds
+from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text, in_code
+from . import arrays, averaging, data_table, generators, library, tensor_kinds
 from .audit import Audit, is_direct, owner_of
 from .derived import BUILTINS, builtin_of, filled, shell_of
 from .hooked import Hook, put_on
 from .lazy import make_lazy, make_uninitialized
+from .migrate import Additions, left_behind, migrate, require_complete
 from .pack import buffer_of
 from .packed import require_packed
 from .parametrized import restore
@@ -57,7 +58,7 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What was put together, and every module in it, outermost first."""
+    """What was put together, and every module in it: those of the file, outermost first, and those added to them."""
 
     obj: Any
     modules: list[torch.nn.Module]
@@ -79,16 +80,16 @@ def build(
         start: the part that is wanted.
         tensors: its tensors, by row of the table.
         audit: what an audit of this part opened.
-        device: where what is not initialized yet will be.
-        dtype: what of it is floating-point becomes; None leaves it as it was saved.
+        device: where what is not initialized yet will be, and what migrations add is.
+        dtype: what of these is floating-point becomes; None leaves it as it is.
 
     Raises:
         FormatError: the nodes describe what cannot exist, such as a tuple that holds itself.
-        LoadError: a migration or a `__setstate__` raised.
+        LoadError: a migration or a `__setstate__` raised, or a migration left what a class cannot hold.
     """
     builder = _Builder(document, tensors, audit, device or torch.device("cpu"), dtype)
     obj = builder.build(start)
-    return Built(obj, [made for made in builder.made.values() if is_a(made, torch.nn.Module)])
+    return Built(obj, [*(made for made in builder.made.values() if is_a(made, torch.nn.Module)), *builder.added])
 
 
 @dataclass(slots=True)
@@ -107,6 +108,8 @@ class _Builder:
     checked: Counter[int] = field(default_factory=Counter)
     modules: list[tuple[Typed, torch.nn.Module]] = field(default_factory=list)
     schedulers: list[torch.optim.lr_scheduler.LRScheduler] = field(default_factory=list)
+    migrated: list[Any] = field(default_factory=list)
+    added: list[torch.nn.Module] = field(default_factory=list)
 
     def build(self, start: Value) -> Any:
         document = self.document
@@ -138,6 +141,8 @@ class _Builder:
         if self.waiting:
             position = next(iter(self.waiting.values()))[0]
             raise FormatError(f"node {position} of the document holds itself", clause="V-4")
+        if self.migrated:
+            self._settle()
         for node, module in self.modules:
             opened = self.audit.opened.get((node.text("class"), "module"))
             restore(module, named=opened is None or opened.how != "imported")
@@ -149,6 +154,15 @@ class _Builder:
         for row in self.attributed:  # last, since they may lead back to their tensor
             vars(self.tensors[row]).update(self._value(attributes[row]))
         return self._value(start)
+
+    def _settle(self) -> None:
+        """What migrations added goes where the load goes, and what they took away is told of its optimizer."""
+        came = [*self.tensors.values(), *self.made.values()]
+        additions = Additions(self.device, self.dtype, frozenset(map(id, came)))
+        for obj in self.migrated:
+            additions.settle(obj)
+        self.added = additions.modules
+        self.audit.findings += left_behind(self.document, self.made, self.tensors)
 
     def _put_on(self, node: Typed, module: torch.nn.Module) -> None:
         """The hooks that compute attributes of a module, once all that they need is there."""
@@ -336,7 +350,11 @@ class _Builder:
         value = fields["value"]
         if cls is None:
             return filled(type(value), shell, value, {})
-        return filled(cls, shell, value, fields.get("attributes", {}))
+        state = ModuleState(dict(fields.get("attributes", {})))
+        migrated = migrate(self.document, node.text("class"), cls, state)  # what `__init__` assigns may be items
+        made = filled(cls, shell, value, state.attributes)
+        self.migrated += [made] if migrated else []
+        return made
 
     def _namedtuple(self, node: Typed, fields: dict[str, Any]) -> Any:
         """Made as the tuple that it is, past what its class would do about it; a Record of its fields, otherwise."""
@@ -433,7 +451,7 @@ class _Builder:
             return self._flag(node, cls, value)
         message = f"members of {node.text('class')} came back as an inert Record: joining them runs code of the class."
         self.audit.findings.append(
-            Finding("record", "warning", "", message, f"To run it, pass classes=[{cls.__name__}].")
+            Finding("record", "warning", "", message, f"To run it, pass classes=[{in_code(class_name(cls))}].")
         )
         return record
 
@@ -473,7 +491,9 @@ class _Builder:
             info = self.document.classes.get(node.text("class"))
             Record.__init__(shell, node.text("class"), fields["attributes"], kind=node.kind, info=info)
             return
-        self._set_state(shell, dict(fields["attributes"]))
+        state = ModuleState(dict(fields["attributes"]))
+        self._migrate(node, shell, state)
+        self._set_state(shell, state.attributes)
         if is_a(shell, torch.optim.lr_scheduler.LRScheduler):
             self.schedulers.append(shell)
 
@@ -494,7 +514,7 @@ class _Builder:
         if is_a(shell, Skeleton):
             state.attributes["(class)"] = node.fields["class"]
         else:
-            self._migrate(node, type(shell), state)
+            self._migrate(node, shell, state)
         whole = vars(torch.nn.Module()) | {
             "training": fields["training"],
             "_parameters": state.parameters,
@@ -511,22 +531,12 @@ class _Builder:
         if "extra_state" in fields and not is_a(shell, Skeleton):
             self._set_extra_state(node, shell, fields["extra_state"])
 
-    def _migrate(self, node: Typed, cls: type, state: ModuleState) -> None:
+    def _migrate(self, node: Typed, obj: Any, state: ModuleState) -> None:
+        """Bring a state to the version of today's class, and note the object that will have it."""
         name = node.text("class")
-        info, known = self.document.classes.get(name), registration(cls)
-        if info is None or known is None:
-            return
-        for version in range(info.version, known.version):
-            try:
-                known.migrations[version](state)
-            except Exception as error:
-                raise LoadError(
-                    f"the migration of {name} from version {version} raised {type(error).__name__}: {error}. "
-                    "Nothing was loaded."
-                ) from error
-        if info.version < known.version:
-            _sort_out(state)
-            _require_complete(cls, name, state)
+        if migrate(self.document, name, type(obj), state):
+            require_complete(type(obj), name, state)
+            self.migrated.append(obj)
 
     def _set_extra_state(self, node: Typed, module: torch.nn.Module, extra: Any) -> None:
         """Hand the extra state back, to a method of torch's or of a class that the caller named."""
@@ -535,7 +545,7 @@ class _Builder:
             return
         opened = self.audit.opened[node.text("class"), "module"]
         if opened.how == "imported":
-            name = type(module).__name__
+            name = in_code(class_name(type(module)))
             message = f"the extra state of {node.text('class')} was not handed to its set_extra_state."
             self.audit.findings.append(
                 Finding("extra-state", "warning", "", message, f"To run it, pass classes=[{name}].")
@@ -607,25 +617,6 @@ def _is_texts(value: object) -> bool:
     return type(value) is list and all(
         type(names) is list and names and all(type(name) is str for name in names) for names in value or [None]
     )
-
-
-def _sort_out(state: ModuleState) -> None:
-    """Modules and parameters that a migration left among the attributes go where torch looks for them."""
-    for name, value in list(state.attributes.items()):
-        if is_a(value, torch.nn.Module):
-            state.modules[name] = state.attributes.pop(name)
-        elif isinstance(value, torch.nn.Parameter):
-            state.parameters[name] = state.attributes.pop(name)
-
-
-def _require_complete(cls: type, name: str, state: ModuleState) -> None:
-    """What today's `__init__` assigns has to be there after the last migration."""
-    there = state.attributes.keys() | state.parameters.keys() | state.buffers.keys() | state.modules.keys()
-    if lacking := sorted(sources.assigned_by_init(cls) - there - {"training"}):
-        raise ChangedClassError(
-            f"the migrations of {name} left out {', '.join(lacking)}, which {cls.__name__}.__init__ assigns. "
-            "Nothing was loaded. Have the last migration set them."
-        )
 
 
 def _type_of(document: Document, value: Value) -> type:

@@ -30,7 +30,7 @@ from ..document import (
     is_json_text,
     merged,
 )
-from ..errors import SaveError, UnsaveableError, brief, brief_text, printable
+from ..errors import SaveError, UnsaveableError, brief, brief_text, in_code, printable
 from ..limits import LIMITS
 from . import sources
 from .cycles import on_cycles
@@ -378,7 +378,7 @@ class _Walk:
                     "local-class",
                     "note",
                     f"{name} is defined inside a function.",
-                    f"To load it, pass classes=[{cls.__name__}].",
+                    f"To load it, pass classes=[{in_code(name)}].",
                 )
         return name
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch.nn.utils import parametrizations, parametrize
 
-from ..errors import LoadError
+from ..errors import LoadError, in_code
+from .registry import class_name
 from .state import namespace_of
 
 _CHILD = "parametrizations"
@@ -63,7 +64,7 @@ def restore(module: torch.nn.Module, *, named: bool) -> None:
     if not named and (type(cls) not in (type, abc.ABCMeta) or _derives(cls)):
         raise LoadError(
             f"{cls.__qualname__} is parametrized, and deriving from it runs code of its own. Nothing was loaded. Pass "
-            f"classes=[{cls.__name__}] to load it."
+            f"classes=[{in_code(class_name(cls))}] to load it."
         )
     stand_in = torch.nn.Module()
     parametrize._inject_new_class(stand_in)

@@ -5,6 +5,7 @@ The registry is the process's; nothing in a file can add to it.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ import torch
 @dataclass(slots=True)
 class ModuleState:
     """What a module is made of, for a migration to change before the module is put together.
+
+    A plain object has `attributes` alone. Modules and parameters left among the attributes of a module go to their
+    places, and so do buffers (`nn.Buffer`, or a tensor whose name today's `__init__` registers as a buffer).
 
     Attributes:
         attributes: plain attributes, by name.
@@ -65,15 +69,15 @@ def register(
         cls: the class, as it is today. Registering it again replaces what was registered.
         aliases: names that files may know it by, such as ``"old.module:OldNet"``.
         version: version of what its instances hold; raise it when attributes change.
-        migrations: for an `nn.Module`: ``{n: function}``, where ``function(state: ModuleState)`` changes
-            the state of version n into that of version n + 1, in place.
+        migrations: for an `nn.Module`, or an object that is kept by its attributes: ``{n: function}``, where
+            ``function(state: ModuleState)`` changes the state of version n into that of version n + 1, in place.
         encode: for a class that torchkeep does not know how to save: a function from an instance to its
             state, made of values that torchkeep can save.
         decode: the way back, from that state to an instance. Given together with `encode`.
 
     Raises:
-        TypeError: `cls` is not a class, `encode` comes without `decode`, or `migrations` are for a class
-            that is no `nn.Module`.
+        TypeError: `cls` is not a class, an alias is no text, `encode` comes without `decode`, or `migrations` are
+            for a class whose objects are not kept by their attributes.
         ValueError: an alias is not ``"module:name"`` or belongs to another class, or a version is not one
             that the migrations lead to.
 
@@ -127,13 +131,19 @@ def register(
     if (encode is None) != (decode is None):
         raise TypeError("encode and decode go together")
     steps = dict(migrations or {})
-    if steps and not issubclass(cls, torch.nn.Module):
-        raise TypeError(f"migrations are for nn.Module classes; {class_name(cls)} has encode= and decode=")
+    if steps and encode is not None and not issubclass(cls, torch.nn.Module):
+        raise TypeError(f"migrations change attributes; {class_name(cls)} has encode= and decode= instead")
+    if steps and (issubclass(cls, _WITHOUT_STATE) or (issubclass(cls, tuple) and hasattr(cls, "_fields"))):
+        raise TypeError(f"migrations change attributes; objects of {class_name(cls)} are not kept by theirs")
     if version < 1 or any(not 1 <= step < version for step in steps):
         raise ValueError(f"version {version} with migrations from {sorted(steps)}: each starts from 1 to version - 1")
     for stale in [known for known in _by_class if class_name(known) == class_name(cls)]:
         del _by_class[stale]  # a module that was reloaded defines its classes anew
     _by_class[cls] = Registration(cls, aliases, version, steps, encode, decode)
+
+
+_WITHOUT_STATE = (torch.optim.Optimizer, torch.Tensor, enum.Enum)
+"""Classes whose objects are kept by more than their attributes, so that no migration is asked."""
 
 
 @contextmanager
