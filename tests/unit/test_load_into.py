@@ -1510,3 +1510,31 @@ def test_verify_first_of_a_good_file_and_of_a_plain_one(saved: Saved, tmp_path: 
     target = nn.Linear(2, 2)
     torchkeep.load_into(target, tmp_path / "plain.safetensors", verify="first")
     assert same(target, source)
+
+
+class Overlapping(nn.Module):
+    def __init__(self, begin: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 4))
+        self.register_buffer("part", self.weight.detach()[begin : begin + 2])
+        self.register_buffer("inner", self.weight.detach()[begin + 1, 1:])
+
+
+def test_tensors_that_overlap_as_those_of_the_file_do(tmp_path: Path) -> None:
+    saved, target = Overlapping(), Overlapping()
+    torchkeep.save(saved, tmp_path / "x.safetensors")
+    torchkeep.load_into(target, tmp_path / "x.safetensors")
+    assert all(
+        torch.equal(a, b) for a, b in zip(saved.state_dict().values(), target.state_dict().values(), strict=True)
+    )
+    assert target.part.data_ptr() == target.weight[1].data_ptr()
+    before = {name: tensor.clone() for name, tensor in Overlapping(2).state_dict().items()}
+    other = Overlapping(2)
+    other.load_state_dict(before)
+    with pytest.raises(torchkeep.BindError, match=r"'part'.*shares memory with 'weight'"):
+        torchkeep.load_into(other, tmp_path / "x.safetensors")
+    apart = {"weight": torch.ones(5, 4), "part": torch.zeros(2, 4), "inner": torch.zeros(3)}
+    torchkeep.save(apart, tmp_path / "x.safetensors")
+    with pytest.raises(torchkeep.BindError, match="shares memory with"):
+        torchkeep.load_into(target, tmp_path / "x.safetensors")
+    assert torch.equal(target.weight, saved.weight)

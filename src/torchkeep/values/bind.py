@@ -23,6 +23,7 @@ from ..document import (
     Typed,
     Value,
     extent,
+    row_major,
     shape_of,
 )
 from .dtypes import dtype_name
@@ -205,7 +206,7 @@ def match(
         if name not in found.given and name not in blank:
             (found.tied if memory(target) in filled else found.missing).append(name)
     if not assign:
-        _refuse_overlaps(found, targets)
+        _refuse_overlaps(document, found, targets)
     return found
 
 
@@ -228,8 +229,8 @@ def _same(document: Document, first: int, row: int, same_bytes: SameBytes) -> bo
     return table.stored[first] == table.stored[row] or same_bytes(table.stored[first], table.stored[row])
 
 
-def _refuse_overlaps(found: Match, targets: dict[str, torch.Tensor]) -> None:
-    """Targets that share a part of their memory cannot each get their own values."""
+def _refuse_overlaps(document: Document, found: Match, targets: dict[str, torch.Tensor]) -> None:
+    """Targets that share a part of their memory cannot each get their own values, unless those of the file share it so."""
     extents: dict[object, dict[object, tuple[int, int, str]]] = {}
     for name in found.rows:
         target = targets[name]
@@ -240,12 +241,30 @@ def _refuse_overlaps(found: Match, targets: dict[str, torch.Tensor]) -> None:
     for pieces in extents.values():
         reach, last = 0, ""
         for begin, end, name in sorted(pieces.values()):
-            if begin < reach:
+            if begin < reach and not _overlap_alike(document, found.rows, targets, last, name):
                 found.mismatched.append((name, "values of its own", f"shares memory with {last!r}"))
                 found.rows.pop(name)
                 found.cast = [row for row in found.cast if row[0] != name]
             if end > reach:
                 reach, last = end, name
+
+
+def _overlap_alike(
+    document: Document, rows: dict[str, int], targets: dict[str, torch.Tensor], one: str, other: str
+) -> bool:
+    """Whether two tensors of the file lie over each other just as two of the target do."""
+    if one not in rows:
+        return False
+    table, apart = document.tensors, []
+    for name in (one, other):
+        row, target = rows[name], targets[name]
+        stored, view = table.stored[row], table.views.get(row)
+        strides = view.strides if view else table.strides.get(stored) or row_major(table.shapes[stored])
+        if strides != target.stride() or table.dtype(row) != dtype_name(target.dtype):
+            return False
+        begins = int(target.storage_offset()) - (view.offset if view else 0)
+        apart.append((stored, begins * target.itemsize))
+    return apart[0] == apart[1]
 
 
 def _problem(document: Document, row: int, target: torch.Tensor, *, assign: bool, lazy: bool) -> tuple[str, str] | None:
