@@ -230,7 +230,7 @@ def _same(document: Document, first: int, row: int, same_bytes: SameBytes) -> bo
 
 
 def _refuse_overlaps(document: Document, found: Match, targets: dict[str, torch.Tensor]) -> None:
-    """Targets that share a part of their memory cannot each get their own values, unless those of the file share it so."""
+    """Targets that share a part of their memory cannot each get their own values, unless the file shares it so."""
     extents: dict[object, dict[object, tuple[int, int, str]]] = {}
     for name in found.rows:
         target = targets[name]
