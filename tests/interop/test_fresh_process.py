@@ -616,8 +616,6 @@ UNSAVEABLE: dict[str, Any] = {
     "lock": threading.Lock,
     "text stream": io.StringIO,
     "reduce": Reduced,
-    "bytearray": lambda: bytearray(b"x"),
-    "ellipsis": lambda: ...,
     "module": lambda: os,
     "library function": lambda: os.system,
     "torch.load": lambda: torch.load,
