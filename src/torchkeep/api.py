@@ -438,9 +438,9 @@ def _load_report(binding: values.Binding, path: str, noticed: Sequence[document.
         report.missing_keys.extend(binding.label(label, name) for name in found.missing)
         report.unexpected_keys.extend(binding.label(label, name) for name in found.unexpected)
         report.mismatched.extend((binding.label(label, name), a, b) for name, a, b in found.mismatched)
+        report.cast.extend((binding.label(label, name), a, b) for name, a, b in found.cast)
     for label, module in binding.modules.items():
         report.renamed.update({old: binding.label(label, new) for old, new in module.renamed.items()})
-        report.cast.extend((binding.label(label, name), a, b) for name, a, b in module.cast)
     losses = [
         ("missing", len(report.missing_keys), " of the target", "not in the file"),
         ("unexpected", len(report.unexpected_keys), " of the file", "not in the target"),

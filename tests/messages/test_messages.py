@@ -870,6 +870,21 @@ def an_optimizer_of_other_groups(at: Path) -> None:
     torchkeep.load_into(optim.SGD([nn.Parameter(torch.ones(1))]), path)
 
 
+@message(
+    errors.BindError, r"o\.param_groups  file: groups of \[2\] parameters that no name", r"target: groups of \[1\]"
+)
+def an_optimizer_with_parameters_that_nothing_tells_apart(at: Path) -> None:
+    model, one, two, three = nn.Linear(2, 2), *(nn.Parameter(torch.ones(1)) for _ in range(3))
+    path = saved(at, {"m": model, "o": optim.SGD([*model.parameters(), one, two])})
+    torchkeep.load_into({"m": model, "o": optim.SGD([*model.parameters(), three])}, path)
+
+
+@message(errors.BindError, r"rename: .* has no names there to rename", r"Leave rename= out")
+def a_rename_of_nothing(at: Path) -> None:
+    path = saved(at, optim.SGD(nn.Linear(2, 2).parameters()))
+    torchkeep.load_into(optim.SGD(nn.Linear(2, 2).parameters()), path, rename=[("a", "b")])
+
+
 @message(errors.BindError, r"meta device", r"assign=True")
 def a_meta_target(at: Path) -> None:
     torchkeep.load_into(nn.Linear(2, 2, device="meta"), saved(at, nn.Linear(2, 2)))
@@ -1225,6 +1240,31 @@ def test_losses_of_load_into_are_told(tmp_path: Path) -> None:
     assert f"{path}: 2 tensors of the target were not in the file; the report names them." in told
     assert f"{path}: 2 tensors of the file were not in the target; the report names them." in told
     assert any("did not fit" in text for text in told)
+
+
+def test_state_that_went_by_position_is_told(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    optimizer = optim.SGD(model.named_parameters(), momentum=0.9)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    path = saved(tmp_path, optimizer)
+    [told] = findings(lambda: torchkeep.load_into(optim.SGD(nn.Linear(2, 2).parameters(), momentum=0.9), path))
+    assert told == (
+        f"{path}: optimizer: the states of 2 parameters went by position, and only shapes were compared: the file has "
+        "names, and the target has none for any. Load every model of the optimizer with it, or make optimizers from "
+        "model.named_parameters()."
+    )
+
+
+def test_tensors_that_share_memory_now_are_told(tmp_path: Path) -> None:
+    tied = nn.Parameter(torch.ones(2))
+    path = saved(tmp_path, {"0": tied, "1": tied})
+    target = nn.ParameterList([torch.zeros(2), torch.zeros(2)])
+    [told] = findings(lambda: torchkeep.load_into(target, path, assign=True))
+    assert told == (
+        f"{path}: '0' and '1' are one tensor in the file and two in the target, over the same memory now: what changes "
+        "one changes the other. Tie them in the target, or load without assign=True."
+    )
 
 
 def test_one_is_not_many(tmp_path: Path) -> None:

@@ -298,6 +298,217 @@ def test_position_where_only_one_side_has_names(saved: Saved) -> None:
     assert torch.equal(momentum(resumed, fresh.b.weight), momentum(optimizer, model.b.weight))
 
 
+def pair_of_layers(outside: int = 1) -> tuple[nn.Sequential, list[nn.Parameter]]:
+    """A model, and parameters that no model has."""
+    return nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), [nn.Parameter(torch.zeros(3)) for _ in range(outside)]
+
+
+def fill_state(optimizer: optim.Optimizer) -> None:
+    """Give each parameter momentum of its own."""
+    for number, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        parameter.grad = torch.full_like(parameter, float(number + 1))
+    optimizer.step()
+
+
+def reordered(model: nn.Sequential) -> list[nn.Parameter]:
+    one, two = model
+    return [two.weight, two.bias, one.weight, one.bias]
+
+
+BY_POSITION = "went by position, and only shapes were compared"
+
+
+def test_what_no_model_has_goes_by_position_and_the_rest_by_identity(saved: Saved) -> None:
+    (model, extra), (fresh, other) = pair_of_layers(), pair_of_layers()
+    optimizer = optim.AdamW([*model.parameters(), *extra])
+    fill_state(optimizer)
+    resumed = optim.AdamW([*reordered(fresh), *other])
+    path = saved({"model": model, "optimizer": optimizer})
+    with pytest.warns(TorchkeepWarning, match=f"the state of 1 parameter {BY_POSITION}: no model .* has them"):
+        report = torchkeep.load_into({"model": fresh, "optimizer": resumed}, path)
+    assert report.optimizers == {"optimizer": "identity and position"}
+    assert [finding.code for finding in report.findings] == ["by-position"]
+    for ours, theirs in zip([*model.parameters(), *extra], [*fresh.parameters(), *other], strict=True):
+        assert torch.equal(momentum(resumed, theirs), momentum(optimizer, ours))
+
+
+def test_what_is_left_by_identity_may_have_names(saved: Saved) -> None:
+    (model, extra), (fresh, other) = pair_of_layers(2), pair_of_layers(2)
+    optimizer = optim.AdamW([*named(model), ("x", extra[0]), ("y", extra[1])])
+    fill_state(optimizer)
+    resumed = optim.AdamW([("y", other[1]), ("x", other[0]), *reversed(named(fresh))])
+    report = torchkeep.load_into(
+        {"model": fresh, "optimizer": resumed}, saved({"model": model, "optimizer": optimizer})
+    )
+    assert report.optimizers == {"optimizer": "identity and names"}
+    for ours, theirs in zip([*model.parameters(), *extra], [*fresh.parameters(), *other], strict=True):
+        assert torch.equal(momentum(resumed, theirs), momentum(optimizer, ours))
+
+
+def test_two_models_of_one_optimizer_and_only_one_is_given(saved: Saved) -> None:
+    (gen, _), (disc, _), (fresh, _), (other, _) = (pair_of_layers() for _ in range(4))
+    optimizer = optim.AdamW([*gen.parameters(), *disc.parameters()])
+    fill_state(optimizer)
+    resumed = optim.AdamW([*reordered(fresh), *other.parameters()])
+    path = saved({"gen": gen, "disc": disc, "opt": optimizer})
+    with pytest.warns(TorchkeepWarning, match=f"opt: the states of 4 parameters {BY_POSITION}"):
+        report = torchkeep.load_into({"gen": fresh, "opt": resumed}, path)
+    assert report.optimizers == {"opt": "identity and position"}
+    pairs = zip([*gen.parameters(), *disc.parameters()], [*fresh.parameters(), *other.parameters()], strict=True)
+    assert all(torch.equal(momentum(resumed, theirs), momentum(optimizer, ours)) for ours, theirs in pairs)
+    report = torchkeep.load_into({"gen": fresh, "disc": other, "opt": resumed}, path)
+    assert report.optimizers == {"opt": "identity"}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_left_in_another_number_is_an_error(saved: Saved, count: int) -> None:
+    (model, extra), (fresh, other) = pair_of_layers(2), pair_of_layers(count)
+    optimizer = optim.AdamW([*model.parameters(), *extra])
+    fill_state(optimizer)
+    resumed = optim.AdamW([*fresh.parameters(), *other])
+    target, path = {"model": fresh, "optimizer": resumed}, saved({"model": model, "optimizer": optimizer})
+    with unchanged(fresh, resumed), pytest.raises(BindError) as caught:
+        torchkeep.load_into(target, path)
+    assert "file: groups of [2] parameters that no name tells apart; target: groups of [" in str(caught.value)
+    with pytest.warns(TorchkeepWarning, match="did not fit"):
+        report = torchkeep.load_into(target, path, allow="mismatched")
+    assert report.optimizers == {"optimizer": "identity"}
+    assert not any(parameter in resumed.state for parameter in other)
+    assert torch.equal(momentum(resumed, fresh[0].weight), momentum(optimizer, model[0].weight))
+
+
+def test_what_is_left_on_one_side_alone_is_missing_or_unexpected(saved: Saved) -> None:
+    (model, extra), (fresh, other) = pair_of_layers(), pair_of_layers()
+    optimizer, alone = optim.AdamW([*model.parameters(), *extra]), optim.AdamW(model.parameters())
+    for each in (optimizer, alone):
+        fill_state(each)
+    resumed = optim.AdamW(fresh.parameters())
+    with unchanged(fresh, resumed), pytest.raises(BindError, match="a parameter of the file, not of the target"):
+        torchkeep.load_into({"m": fresh, "o": resumed}, saved({"m": model, "o": optimizer}), allow="missing")
+    resumed = optim.AdamW([*fresh.parameters(), *other])
+    with unchanged(fresh, resumed), pytest.raises(BindError, match=r"o\['\(parameter 4\)'\]  its parameter is unknown"):
+        torchkeep.load_into({"m": fresh, "o": resumed}, saved({"m": model, "o": alone}), allow="unexpected")
+
+
+def test_shapes_are_checked_of_what_is_left(saved: Saved) -> None:
+    (model, extra), (fresh, _) = pair_of_layers(), pair_of_layers()
+    optimizer = optim.AdamW([*model.parameters(), *extra])
+    fill_state(optimizer)
+    resumed = optim.AdamW([*fresh.parameters(), nn.Parameter(torch.zeros(2))])
+    with unchanged(fresh, resumed), pytest.raises(BindError, match=r"state\[4\]\['exp_avg'\] .* shape \(3,\)"):
+        torchkeep.load_into({"m": fresh, "o": resumed}, saved({"m": model, "o": optimizer}))
+
+
+def test_names_of_the_file_that_the_target_has_none_for(saved: Saved) -> None:
+    model = Net()
+    optimizer = optim.AdamW(named(model))
+    steps(model, optimizer, range(2))
+    fresh = Net()
+    resumed = optim.AdamW(fresh.parameters())
+    with pytest.warns(TorchkeepWarning, match=f"4 parameters {BY_POSITION}: the file has names.*named_parameters"):
+        report = torchkeep.load_into(resumed, saved(optimizer))
+    assert report.optimizers == {"": "position"}
+    assert torch.equal(momentum(resumed, fresh.b.weight), momentum(optimizer, model.b.weight))
+
+
+def test_a_name_that_only_the_file_has_and_a_parameter_without_one(saved: Saved) -> None:
+    """The model beside the target gives names to all but one parameter, and all but one name find theirs."""
+    (model, extra), (fresh, other) = pair_of_layers(), pair_of_layers()
+    optimizer = optim.AdamW([*named(model), ("x", extra[0])])
+    fill_state(optimizer)
+    resumed = optim.AdamW([*other, *reordered(fresh)])
+    path = saved({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    with pytest.warns(TorchkeepWarning, match=f"1 parameter {BY_POSITION}"):
+        report = torchkeep.load_into({"model": fresh, "optimizer": resumed}, path)
+    assert report.optimizers == {"optimizer": "names and position"}
+    for ours, theirs in zip([*model.parameters(), *extra], [*fresh.parameters(), *other], strict=True):
+        assert torch.equal(momentum(resumed, theirs), momentum(optimizer, ours))
+
+
+def test_a_name_that_only_one_side_has_and_a_parameter_without_one_are_no_pair_for_sure(saved: Saved) -> None:
+    (model, extra), (fresh, other) = pair_of_layers(), pair_of_layers()
+    optimizer = optim.AdamW([*named(model), ("x", extra[0])])
+    fill_state(optimizer)
+    fresh.append(nn.Linear(3, 3))
+    resumed = optim.AdamW([*fresh.parameters(), *other])
+    path = saved({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    with unchanged(fresh, resumed), pytest.raises(BindError, match=r"some with names.*some with other names"):
+        torchkeep.load_into({"model": fresh, "optimizer": resumed}, path, allow={"missing", "unexpected"})
+
+
+def test_state_of_all_parameters_together_needs_them_in_their_order(saved: Saved) -> None:
+    model, optimizer = trained(optim.LBFGS)
+    fresh = Net()
+    resumed = optim.LBFGS(list(fresh.parameters())[::-1])
+    with unchanged(fresh, resumed), pytest.raises(BindError, match="another order"):
+        torchkeep.load_into({"m": fresh, "o": resumed}, saved({"m": model, "o": optimizer}))
+
+
+# Names that the caller changes
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["objects", "state_dicts"])
+@pytest.mark.parametrize("names", [True, False], ids=["own names", "names of the model"])
+def test_rename_goes_for_an_optimizer_beside_its_model(saved: Saved, whole: bool, names: bool) -> None:
+    model = Net()
+    optimizer = optim.AdamW(named(model))
+    steps(model, optimizer, range(2))
+    parts = (model, optimizer) if whole else (model.state_dict(), optimizer.state_dict())
+    fresh = Net()
+    fresh.z = fresh.a
+    del fresh.a
+    order = ("norm.bias", "b.weight", "z.weight", "norm.weight")
+    resumed = optim.AdamW(named(fresh, *order) if names else [p for _, p in named(fresh, *order)])
+    report = torchkeep.load_into(
+        {"model": fresh, "optimizer": resumed}, saved({"model": parts[0], "optimizer": parts[1]}), rename=[("a", "z")]
+    )
+    assert report.optimizers == {"optimizer": "identity" if whole else "names"}
+    assert torch.equal(momentum(resumed, fresh.z.weight), momentum(optimizer, model.a.weight))
+    assert torch.equal(momentum(resumed, fresh.b.weight), momentum(optimizer, model.b.weight))
+
+
+@pytest.mark.parametrize("rename", [[("a", "z")], {"a.": "z."}, lambda name: name.replace("a.w", "z.w")])
+def test_rename_goes_for_an_optimizer_alone(saved: Saved, rename: Any) -> None:
+    model = Net()
+    optimizer = optim.AdamW(named(model))
+    steps(model, optimizer, range(2))
+    fresh = Net()
+    fresh.z = fresh.a
+    del fresh.a
+    resumed = optim.AdamW(named(fresh, "norm.bias", "b.weight", "z.weight", "norm.weight"))
+    report = torchkeep.load_into(resumed, saved(optimizer), rename=rename)
+    assert report.optimizers == {"": "names"}
+    assert torch.equal(momentum(resumed, fresh.z.weight), momentum(optimizer, model.a.weight))
+
+
+def test_a_rename_that_does_nothing_for_an_optimizer_is_an_error(saved: Saved) -> None:
+    model, optimizer = trained()
+    path = saved(optimizer)
+    resumed = optim.AdamW(named(Net()))
+    for rename in ([("a", "z")], lambda name: name):
+        with unchanged(resumed), pytest.raises(BindError, match="has no names there to rename"):
+            torchkeep.load_into(resumed, path, rename=rename)
+    path = saved(optim.AdamW(named(model)))
+    with unchanged(resumed), pytest.raises(BindError, match=r"'q' begins no name .* names there look like 'a\.weight'"):
+        torchkeep.load_into(resumed, path, rename=[("q", "z")])
+    with (
+        unchanged(resumed),
+        pytest.raises(BindError, match=r"optimizer\['z\.weight'\]  a parameter of the file") as told,
+    ):
+        torchkeep.load_into(resumed, path, rename=[("a", "z")])
+    assert "or rename=[(old, new)]" in str(told.value)
+
+
+def test_a_rename_may_leave_parameters_out(saved: Saved) -> None:
+    model = Net()
+    optimizer = optim.AdamW(named(model))
+    steps(model, optimizer, range(2))
+    fresh = Net()
+    resumed = optim.AdamW(named(fresh, "b.weight"))
+    torchkeep.load_into(resumed, saved(optimizer), rename=lambda name: name if name.startswith("b") else None)
+    assert torch.equal(momentum(resumed, fresh.b.weight), momentum(optimizer, model.b.weight))
+
+
 def test_shapes_are_checked_by_position(saved: Saved) -> None:
     _, optimizer = trained()
     fresh = Net()
@@ -415,6 +626,32 @@ def test_steps_stay_float_and_state_takes_the_dtype_of_its_parameter(saved: Save
         assert state["step"].dtype == torch.float32
         assert state["step"].device.type == "cpu"
         assert state["step"] == 3
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGD momentum", "LBFGS"])
+def test_a_cast_of_state_is_reported(saved: Saved, name: str) -> None:
+    torch.manual_seed(0)
+    model = Net()
+    optimizer = MAKERS[name](model.parameters())
+    steps(model, optimizer, range(3))
+    fresh = Net().to(torch.bfloat16)
+    resumed = MAKERS[name](fresh.parameters())
+    path = saved({"model": model, "o": optimizer})
+    with pytest.warns(TorchkeepWarning, match="cast to the target's dtype"):
+        report = torchkeep.load_into({"model": fresh, "o": resumed}, path)
+    cast = [row for row in report.cast if row[0].startswith("o.")]
+    state = resumed.state_dict()["state"]
+    expected = {
+        "AdamW": [f"o.state[{i}][{key!r}]" for i in range(4) for key in ("exp_avg", "exp_avg_sq")],
+        "SGD momentum": [f"o.state[{i}]['momentum_buffer']" for i in range(4)],
+    }
+    assert [row[0] for row in cast] == expected.get(name, [row[0] for row in cast])
+    assert {row[1:] for row in cast} == {("float32", "bfloat16")}
+    assert {row[0] for row in report.cast} >= {"model.a.weight", "model.norm.running_mean"}
+    assert state[0].get("step", torch.zeros(())).dtype == torch.float32 or name == "LBFGS"
+    with pytest.warns(TorchkeepWarning, match="cast"):
+        alone = torchkeep.load_into(resumed, path)
+    assert [row[0] for row in alone.cast] == [row[0].removeprefix("o.") for row in cast]
 
 
 def test_the_state_is_the_optimizers_own(saved: Saved) -> None:

@@ -74,11 +74,13 @@ class LoadReport(msgspec.Struct, frozen=True):
         unexpected_keys: names of the file that the target lacks.
         mismatched: names whose shapes or dtypes do not fit: (name, in the file, in the target).
         renamed: names of the file that stand for other names of the target.
-        cast: tensors that changed dtype on the way: (name, in the file, in the target).
+        cast: tensors that changed dtype on the way: (name, in the file, in the target), those of optimizer state
+            by their place in it, such as ``"state[0]['exp_avg']"``.
         matched: how many of the target's tensors were filled.
         total: how many it has.
         optimizers: for each optimizer, how its state found its parameters: ``"identity"``, ``"names"`` or
-            ``"position"``; the key is ``""`` for a target that is an optimizer by itself.
+            ``"position"``, or several of them (``"identity and position"``); the key is ``""`` for a target that is
+            an optimizer by itself.
         findings: warnings and notes.
     """
 

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 import torch
 
-from ..document import Document, StateDict, Value, is_optimizer, items_of, parts_with_weights, state_dict_of
+from ..document import Document, Finding, StateDict, Value, is_optimizer, items_of, parts_with_weights, state_dict_of
 from ..errors import BindError
 from .bind import Match, SameBytes, initialized_by_loading, match, tensors_of
-from .bind_optimizer import OptimizerMatch, match_optimizer, saved_optimizer
+from .bind_optimizer import Known, OptimizerMatch, match_optimizer, saved_optimizer
 from .names import Renames
 from .own_load import Say, say_of, takes
 
@@ -31,6 +31,7 @@ class Binding:
         optimizers: the same for optimizers.
         says: for each module, what of its loading is up to itself.
         problems: what does not fit: (kind, where, what), kinds as in `allow`.
+        findings: what else was noticed.
     """
 
     part: str = ""
@@ -38,6 +39,7 @@ class Binding:
     optimizers: dict[str, OptimizerMatch] = field(default_factory=dict)
     says: dict[str, Say] = field(default_factory=dict)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
     def label(self, label: str, name: str) -> str:
         """A name of the target as a report has it."""
@@ -70,7 +72,7 @@ def bind(
         )
     elif isinstance(target, torch.optim.Optimizer):
         found.part, value = _optimizer(document, start, path)
-        _bind_optimizer(found, "", document, value, target, path=path, same_bytes=same_bytes)
+        _bind_optimizer(found, "", document, value, target, path=path, renames=renames, same_bytes=same_bytes)
     elif isinstance(target, Mapping):
         _bind_dict(found, document, start, target, path=path, renames=renames, assign=assign, same_bytes=same_bytes)
     else:
@@ -120,7 +122,9 @@ def _bind_dict(
             )
     for label, part in target.items():
         if isinstance(part, torch.optim.Optimizer):
-            _bind_optimizer(found, label, document, entries[label], part, path=path, same_bytes=same_bytes)
+            _bind_optimizer(
+                found, label, document, entries[label], part, path=path, renames=renames, same_bytes=same_bytes
+            )
 
 
 def _weights(document: Document, start: Value, path: str) -> tuple[str, StateDict]:
@@ -224,13 +228,14 @@ def _bind_optimizer(
     optimizer: torch.optim.Optimizer,
     *,
     path: str,
+    renames: Renames,
     same_bytes: SameBytes,
 ) -> None:
-    names_of_saved, names_of_targets = _names(found)
-    saved = saved_optimizer(document, value, names_of_saved)
+    saved = saved_optimizer(document, value)
     if saved is None:
         raise BindError(f"{path}: {label!r} is no optimizer and no optimizer's state_dict. The target was not changed.")
-    made = match_optimizer(document, saved, optimizer, names_of_targets, same_bytes)
+    known = _known(found)
+    made = match_optimizer(document, saved, optimizer, known, renames=renames, same_bytes=same_bytes, where=path)
     found.optimizers[label] = made
     place = label or "optimizer"
     for name in made.missing:
@@ -239,14 +244,24 @@ def _bind_optimizer(
         found.problems.append(("unexpected", f"{place}[{name!r}]", "a parameter of the file, not of the target"))
     for what, ours, theirs in made.mismatched:
         found.problems.append(("mismatched", f"{place}.{what}", f"file: {ours}; target: {theirs}"))
+    if made.guessed is not None:
+        number, why = made.guessed
+        states = "state of 1 parameter" if number == 1 else f"states of {number} parameters"
+        found.findings.append(
+            Finding(
+                "by-position",
+                "warning",
+                "",
+                f"{path}: {place}: the {states} went by position, and only shapes were compared: {why}.",
+                "Load every model of the optimizer with it, or make optimizers from model.named_parameters().",
+            )
+        )
     if saved.state and not made.state:
         found.problems.append(("nothing", place, "no state of the file belongs to a parameter of the target"))
 
 
-def _names(found: Binding) -> tuple[dict[Value, str] | None, dict[int, str] | None]:
-    """Names of the modules' tensors: by tensor of the file, and by `id` in the target."""
-    if not found.modules:
-        return None, None
+def _known(found: Binding) -> Known:
+    """What the modules that are loaded beside an optimizer tell about its parameters."""
     rows: dict[Value, str] = {}
     targets: dict[int, str] = {}
     for label, made in found.modules.items():
@@ -257,7 +272,7 @@ def _names(found: Binding) -> tuple[dict[Value, str] | None, dict[int, str] | No
         filled = [(name, made.given[name]) for name in (*made.rows, *made.others)]
         for name, row in (*filled, *made.given.items()):
             rows.setdefault(row, targets[id(tensors[name])] if name in tensors else prefix + name)
-    return rows, targets
+    return Known(rows, targets)
 
 
 def _require_fit(found: Binding, path: str, allowed: frozenset[str]) -> None:
@@ -284,7 +299,8 @@ def _require_fit(found: Binding, path: str, allowed: frozenset[str]) -> None:
     else:
         quoted = ", ".join(f'"{way}"' for way in ways)
         rest = f" to load the other {matched}" if matched else ""
-        other = "rename=[(old, new)]" if found.modules else "give the model beside the optimizer, so that names match"
+        named = bool(found.modules) or any("names" in made.ways for made in found.optimizers.values())
+        other = "rename=[(old, new)]" if named else "give the model beside the optimizer, so that names match"
         lines.append(f"  Pass allow={{{quoted}}}{rest}, or {other}.")
     raise BindError("\n".join(lines))
 

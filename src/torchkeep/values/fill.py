@@ -12,7 +12,7 @@ from ..document import DATA_KINDS, Document, Finding, Opaque, TensorRef, Typed, 
 from ..errors import BindError, PartialLoadError, TorchkeepError, TrustError
 from .audit import audit
 from .bind import Match, extra_states_of, memory_of, tensors_of
-from .bind_optimizer import OptimizerMatch, apply
+from .bind_optimizer import OptimizerMatch, apply, changed_dtypes
 from .binding import Binding
 from .build import build
 from .dtypes import dtype_name
@@ -90,7 +90,7 @@ def fill(
     steps = [run.module(label, found) for label, found in binding.modules.items()] + steps
     for step in steps:
         run.write(step)
-    return run.findings
+    return [*binding.findings, *run.findings]
 
 
 @dataclass(slots=True)
@@ -319,6 +319,7 @@ class _Fill:
     def _apply(self, found: OptimizerMatch, state: dict[int, Any], groups: list[Any]) -> None:
         self.overwritten.append(f"the state of {type(found.optimizer).__name__}")
         apply(found, state, groups)
+        found.cast = list(changed_dtypes(found, state))
 
     def _built(self, value: Value) -> Any:
         """A value of the file as an object: plain data, since nobody opened any class."""
