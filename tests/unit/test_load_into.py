@@ -1287,6 +1287,26 @@ def test_ties_beside_a_module_with_a_say_of_its_own(saved: Saved, say: Any, assi
         assert (report.matched, list(report)) == (2, [[], []])
 
 
+def test_many_names_that_a_module_with_a_say_of_its_own_lacks(saved: Saved) -> None:
+    target = pre_hook(nn.ParameterList([torch.zeros(1) for _ in range(30)]))
+    with pytest.raises(BindError, match=r"missing \['1', '2', '3', '4', '5', '6', '7', '8'\] and 21 more\."):
+        torchkeep.load_into(target, saved({"0": torch.zeros(1)}))
+
+
+def test_names_are_checked_before_where_a_say_does_not_reach(saved: Saved) -> None:
+    """The hook is not even asked."""
+    asked = []
+    target = nn.ModuleDict({"a": nn.Linear(1, 1), "ab": nn.Linear(1, 1)})
+    target["a"].register_load_state_dict_pre_hook(lambda *_: asked.append(1))
+    state = {"a.weight": torch.ones(1, 1), "ab.weight": torch.ones(1, 1), "ab.more": torch.ones(1)}
+    with unchanged(target), pytest.raises(BindError) as caught:
+        torchkeep.load_into(target, saved(state))
+    assert "model['ab.bias']  missing from the file" in str(caught.value)
+    assert "model['ab.more']  in the file, not in the target" in str(caught.value)
+    assert "a.bias" not in str(caught.value).replace("ab.bias", "")
+    assert not asked
+
+
 def test_extra_state_that_a_module_with_a_say_of_its_own_lacks(saved: Saved) -> None:
     target = post_hook(holds(w=torch.zeros(2)))
     with pytest.raises(BindError, match=r"unexpected \['_extra_state'\]"):
@@ -1337,6 +1357,13 @@ def test_an_ordinary_override_is_no_way_to_lose_names(saved: Saved, kind: Any) -
         with pytest.raises(BindError, match=r"own load_state_dict.*The target was not changed"):
             torchkeep.load_into(target, saved(state))
         assert {name: bits(t) for name, t in tensors(target).items()} == before
+
+
+def test_an_override_that_does_not_tell_what_is_missing(saved: Saved) -> None:
+    target = GivesNothing(2, 2)
+    with pytest.warns(TorchkeepWarning, match="1 of the target's names are not in the file, 0 of the file's not"):
+        report = torchkeep.load_into(target, saved({"weight": torch.ones(2, 2)}), strict=False)
+    assert list(report) == [[], []]
 
 
 def test_an_override_that_takes_no_assign(saved: Saved) -> None:
