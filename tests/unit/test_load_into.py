@@ -467,12 +467,19 @@ def test_assign_keeps_what_two_targets_share(saved: Saved) -> None:
     one, two = nn.Linear(2, 2), nn.Linear(2, 2)
     two.weight = one.weight
     target = {"one": one, "two": two}
+    before = one.weight
     torchkeep.load_into(target, saved({"one": one.state_dict(), "two": two.state_dict()}), assign=True)
     assert one.weight is two.weight
-    other = nn.Linear(2, 2)
-    torchkeep.load_into(target, saved({"one": one.state_dict(), "two": other.state_dict()}), assign=True)
-    assert one.weight is not two.weight
-    assert torch.equal(two.weight, other.weight)
+    assert one.weight is not before
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_two_targets_that_share_a_tensor_and_values_that_differ(saved: Saved, assign: bool) -> None:
+    one, two = nn.Linear(2, 2), nn.Linear(2, 2)
+    two.weight = one.weight
+    path = saved({"one": nn.Linear(2, 2), "two": nn.Linear(2, 2)})
+    with unchanged(one), unchanged(two), pytest.raises(BindError, match=r"two\['weight'\] .* tied to 'one.weight'"):
+        torchkeep.load_into({"one": one, "two": two}, path, assign=assign)
 
 
 def test_assign_checks_as_all_loads_do(saved: Saved) -> None:
@@ -1285,6 +1292,20 @@ def test_ties_beside_a_module_with_a_say_of_its_own(saved: Saved, say: Any, assi
         assert target.embed.weight is target.head.weight
         assert torch.equal(target.embed.weight, weight)
         assert (report.matched, list(report)) == (2, [[], []])
+
+
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
+@pytest.mark.parametrize("say", SAYS)
+def test_a_meta_target_with_a_say_of_its_own(saved: Saved, say: Any) -> None:
+    source = nn.Linear(2, 2)
+    with torch.device("meta"):
+        target = say(nn.Linear(2, 2))
+    path = saved({"weight": source.weight, "bias": source.bias})
+    for allowed in ((), "mismatched"):
+        with pytest.raises(BindError, match=r"assign=True|no tensor fits|no name matched"):
+            torchkeep.load_into(target, path, allow=allowed)
+    torchkeep.load_into(target, path, assign=True)
+    assert torch.equal(target.weight, source.weight)
 
 
 def test_many_names_that_a_module_with_a_say_of_its_own_lacks(saved: Saved) -> None:

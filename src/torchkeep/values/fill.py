@@ -274,6 +274,10 @@ class _Fill:
             filled = [name for name in targets if name not in gone]
             if found.total and not filled:
                 problems.append("no name matched")
+            if void := [
+                name for name, tensor in tensors_of(found.module).items() if name in offered and tensor.is_meta
+            ]:
+                problems.append(f"{_listed(void)} on the meta device, which holds no values: pass assign=True")
             if problems:
                 raise RuntimeError("; ".join(problems))
             if answer is None and not lossless and (found.missing or found.unexpected):
