@@ -1314,6 +1314,12 @@ def test_many_names_that_a_module_with_a_say_of_its_own_lacks(saved: Saved) -> N
         torchkeep.load_into(target, saved({"0": torch.zeros(1)}))
 
 
+def test_many_misfits_that_a_module_with_a_say_of_its_own_has(saved: Saved) -> None:
+    target = pre_hook(nn.ParameterList([torch.zeros(1) for _ in range(30)]))
+    with pytest.raises(BindError, match=r"and 22 more\. The target was not changed\. Pass .* leave out 30 that may"):
+        torchkeep.load_into(target, saved({str(i): torch.zeros(2) for i in range(30)}))
+
+
 def test_names_are_checked_before_where_a_say_does_not_reach(saved: Saved) -> None:
     """The hook is not even asked."""
     asked = []
