@@ -1251,7 +1251,7 @@ def test_state_that_went_by_position_is_told(tmp_path: Path) -> None:
     [told] = findings(lambda: torchkeep.load_into(optim.SGD(nn.Linear(2, 2).parameters(), momentum=0.9), path))
     assert told == (
         f"{path}: optimizer: the states of 2 parameters went by position, and only shapes were compared: the file has "
-        "names, and the target has none for any. Load every model of the optimizer with it, or make optimizers from "
+        "names, and the target has none. Load every model of the optimizer with it, or make optimizers from "
         "model.named_parameters()."
     )
 

@@ -467,12 +467,19 @@ def test_assign_keeps_what_two_targets_share(saved: Saved) -> None:
     one, two = nn.Linear(2, 2), nn.Linear(2, 2)
     two.weight = one.weight
     target = {"one": one, "two": two}
+    before = one.weight
     torchkeep.load_into(target, saved({"one": one.state_dict(), "two": two.state_dict()}), assign=True)
     assert one.weight is two.weight
-    other = nn.Linear(2, 2)
-    torchkeep.load_into(target, saved({"one": one.state_dict(), "two": other.state_dict()}), assign=True)
-    assert one.weight is not two.weight
-    assert torch.equal(two.weight, other.weight)
+    assert one.weight is not before
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_two_targets_that_share_a_tensor_and_values_that_differ(saved: Saved, assign: bool) -> None:
+    one, two = nn.Linear(2, 2), nn.Linear(2, 2)
+    two.weight = one.weight
+    path = saved({"one": nn.Linear(2, 2), "two": nn.Linear(2, 2)})
+    with unchanged(one), unchanged(two), pytest.raises(BindError, match=r"two\['weight'\] .* tied to 'one.weight'"):
+        torchkeep.load_into({"one": one, "two": two}, path, assign=assign)
 
 
 def test_assign_checks_as_all_loads_do(saved: Saved) -> None:
@@ -1287,6 +1294,46 @@ def test_ties_beside_a_module_with_a_say_of_its_own(saved: Saved, say: Any, assi
         assert (report.matched, list(report)) == (2, [[], []])
 
 
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
+@pytest.mark.parametrize("say", SAYS)
+def test_a_meta_target_with_a_say_of_its_own(saved: Saved, say: Any) -> None:
+    source = nn.Linear(2, 2)
+    with torch.device("meta"):
+        target = say(nn.Linear(2, 2))
+    path = saved({"weight": source.weight, "bias": source.bias})
+    for allowed in ((), "mismatched"):
+        with pytest.raises(BindError, match=r"assign=True|no tensor fits|no name matched"):
+            torchkeep.load_into(target, path, allow=allowed)
+    torchkeep.load_into(target, path, assign=True)
+    assert torch.equal(target.weight, source.weight)
+
+
+def test_many_names_that_a_module_with_a_say_of_its_own_lacks(saved: Saved) -> None:
+    target = pre_hook(nn.ParameterList([torch.zeros(1) for _ in range(30)]))
+    with pytest.raises(BindError, match=r"missing \['1', '2', '3', '4', '5', '6', '7', '8'\] and 21 more\."):
+        torchkeep.load_into(target, saved({"0": torch.zeros(1)}))
+
+
+def test_many_misfits_that_a_module_with_a_say_of_its_own_has(saved: Saved) -> None:
+    target = pre_hook(nn.ParameterList([torch.zeros(1) for _ in range(30)]))
+    with pytest.raises(BindError, match=r"and 22 more\. The target was not changed\. Pass .* leave out 30 that may"):
+        torchkeep.load_into(target, saved({str(i): torch.zeros(2) for i in range(30)}))
+
+
+def test_names_are_checked_before_where_a_say_does_not_reach(saved: Saved) -> None:
+    """The hook is not even asked."""
+    asked = []
+    target = nn.ModuleDict({"a": nn.Linear(1, 1), "ab": nn.Linear(1, 1)})
+    target["a"].register_load_state_dict_pre_hook(lambda *_: asked.append(1))
+    state = {"a.weight": torch.ones(1, 1), "ab.weight": torch.ones(1, 1), "ab.more": torch.ones(1)}
+    with unchanged(target), pytest.raises(BindError) as caught:
+        torchkeep.load_into(target, saved(state))
+    assert "model['ab.bias']  missing from the file" in str(caught.value)
+    assert "model['ab.more']  in the file, not in the target" in str(caught.value)
+    assert "a.bias" not in str(caught.value).replace("ab.bias", "")
+    assert not asked
+
+
 def test_extra_state_that_a_module_with_a_say_of_its_own_lacks(saved: Saved) -> None:
     target = post_hook(holds(w=torch.zeros(2)))
     with pytest.raises(BindError, match=r"unexpected \['_extra_state'\]"):
@@ -1337,6 +1384,13 @@ def test_an_ordinary_override_is_no_way_to_lose_names(saved: Saved, kind: Any) -
         with pytest.raises(BindError, match=r"own load_state_dict.*The target was not changed"):
             torchkeep.load_into(target, saved(state))
         assert {name: bits(t) for name, t in tensors(target).items()} == before
+
+
+def test_an_override_that_does_not_tell_what_is_missing(saved: Saved) -> None:
+    target = GivesNothing(2, 2)
+    with pytest.warns(TorchkeepWarning, match="1 of the target's names are not in the file, 0 of the file's not"):
+        report = torchkeep.load_into(target, saved({"weight": torch.ones(2, 2)}), strict=False)
+    assert list(report) == [[], []]
 
 
 def test_an_override_that_takes_no_assign(saved: Saved) -> None:

@@ -552,6 +552,26 @@ def test_a_hyperparameter_that_the_file_lacks_stays(saved: Saved) -> None:
     assert resumed.param_groups[0]["fused"] is None
 
 
+def test_a_group_without_parameters(saved: Saved) -> None:
+    model, fresh = Net(), Net()
+    optimizer = optim.SGD([{"params": [], "lr": 0.5}, {"params": model.parameters(), "lr": 0.25}], lr=1.0)
+    resumed = optim.SGD([{"params": []}, {"params": fresh.parameters()}], lr=1.0)
+    torchkeep.load_into(resumed, saved(optimizer))
+    assert [group["lr"] for group in resumed.param_groups] == [0.5, 0.25]
+
+
+def test_names_that_several_parameters_have_tell_nothing(saved: Saved) -> None:
+    model, fresh = Net(), Net()
+    optimizer = optim.AdamW(model.parameters())
+    steps(model, optimizer, range(1))
+    optimizer.param_groups[0]["param_names"] = ["x", "x", "norm.weight", "norm.bias"]
+    resumed = optim.AdamW(named(fresh))
+    with pytest.warns(TorchkeepWarning, match="2 parameters went by position"):
+        report = torchkeep.load_into(resumed, saved(optimizer))
+    assert report.optimizers == {"": "names and position"}
+    assert torch.equal(momentum(resumed, fresh.b.weight), momentum(optimizer, model.b.weight))
+
+
 def test_a_group_that_was_split(saved: Saved) -> None:
     model = Net()
     optimizer = optim.AdamW(named(model), lr=0.25)

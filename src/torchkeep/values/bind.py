@@ -6,7 +6,7 @@ says which bytes go where, and the memory of the target is only written when the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -227,6 +227,23 @@ def _same(document: Document, first: int, row: int, same_bytes: SameBytes) -> bo
     if table.views.get(first) != table.views.get(row) or table.lazy.get(first) != table.lazy.get(row):
         return False
     return table.stored[first] == table.stored[row] or same_bytes(table.stored[first], table.stored[row])
+
+
+def refuse_conflicts(document: Document, found: Match, earlier: Mapping[str, Match], same_bytes: SameBytes) -> None:
+    """A tensor that several modules share cannot get values from each, unless they are the same."""
+    first: dict[object, tuple[str, int]] = {}
+    for label, other in earlier.items():
+        tensors = tensors_of(other.module)
+        for name, row in other.rows.items():
+            first.setdefault(memory_of(tensors[name]), (f"{label}.{name}", row))
+    targets = tensors_of(found.module) if first else {}
+    for name, row in list(found.rows.items()) if first else ():
+        where, before = first.get(memory_of(targets[name]), ("", row))
+        if before != row and not _same(document, before, row, same_bytes):
+            found.conflicts.append((name, "values of its own", f"tied to {where!r}"))
+            found.mismatched.append(found.conflicts[-1])
+            found.rows.pop(name)
+            found.cast = [each for each in found.cast if each[0] != name]
 
 
 def _refuse_overlaps(document: Document, found: Match, targets: dict[str, torch.Tensor]) -> None:

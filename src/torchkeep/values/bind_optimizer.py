@@ -264,7 +264,7 @@ class _Pairing:
         # A prefix is looked through between all names of both sides; one name that is left proves nothing.
         prefixed = {} if self.reason else match_prefixes(list(new.values()), wanted)
         if new and not self.reason:
-            self.reason = f"the file has names, and the target has none for {'them' if wanted else 'any'}"
+            self.reason = "no name is known on both sides" if wanted else "the file has names, and the target has none"
         if not new or not wanted:
             return
         self.compared = True

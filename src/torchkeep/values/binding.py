@@ -10,7 +10,7 @@ import torch
 
 from ..document import Document, Finding, StateDict, Value, is_optimizer, items_of, parts_with_weights, state_dict_of
 from ..errors import BindError
-from .bind import Match, SameBytes, initialized_by_loading, match, tensors_of
+from .bind import Match, SameBytes, initialized_by_loading, match, refuse_conflicts, tensors_of
 from .bind_optimizer import Known, OptimizerMatch, match_optimizer, saved_optimizer
 from .names import Renames
 from .own_load import Say, say_of, takes
@@ -182,6 +182,7 @@ def _bind_module(
             f"{where}: the target's modules are nested deeper than torch's own walks go. The target was not changed. "
             "torchkeep.load(path) loads a model of any depth."
         ) from error
+    refuse_conflicts(document, made, found.modules, same_bytes)
     found.modules[label] = made
     lazy = initialized_by_loading(module)
     for name, target in tensors_of(module).items():

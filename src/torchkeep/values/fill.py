@@ -33,6 +33,9 @@ from .trust import Resolver
 
 _CPU = torch.device("cpu")
 
+_SHOWN = 8
+"""Names in a message; the rest is counted."""
+
 
 class Reader(Protocol):
     """How bytes come from the file; the caller knows where they are."""
@@ -117,7 +120,7 @@ class _Fill:
         except Exception as error:
             if not self.overwritten:
                 raise
-            shown = ", ".join(self.overwritten[:8]) + (", ..." if len(self.overwritten) > 8 else "")
+            shown = ", ".join(self.overwritten[:_SHOWN]) + (", ..." if len(self.overwritten) > _SHOWN else "")
             count = len(self.overwritten)
             things = f"{count} tensor{'s' * (count != 1)}"
             what = error.text if isinstance(error, TorchkeepError) else f"{type(error).__name__}: {error}"
@@ -264,13 +267,21 @@ class _Fill:
             missing = [name for name in missing if name not in out]
             unexpected += [name for name in found.unexpected if name not in offered]
             lost = {"missing": missing, "unexpected": unexpected}
-            problems = [f"{kind} {names}" for kind, names in lost.items() if names and kind not in self.allowed]
+            problems = [
+                f"{kind} {_listed(names)}" for kind, names in lost.items() if names and kind not in self.allowed
+            ]
             gone = out | set(missing)
             filled = [name for name in targets if name not in gone]
             if found.total and not filled:
                 problems.append("no name matched")
+            if void := [
+                name for name, tensor in tensors_of(found.module).items() if name in offered and tensor.is_meta
+            ]:
+                problems.append(f"{_listed(void)} on the meta device, which holds no values: pass assign=True")
             if problems:
                 raise RuntimeError("; ".join(problems))
+            if answer is None and not lossless and (found.missing or found.unexpected):
+                self.findings.append(_untold(found))
             found.missing, found.unexpected, found.by_itself = missing, unexpected, len(filled)
             found.mismatched = [row for row in found.mismatched if row[0] in out]
             pairs = [] if self.replace else [name for name in filled if name in offered and name in found.given]
@@ -337,3 +348,20 @@ class _Fill:
             ) from error
         self.findings.extend(opened.findings)
         return build(self.document, value, made, opened).obj
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{names[:_SHOWN]}{more}"
+
+
+def _untold(found: Match) -> Finding:
+    """What names alone tell of a load whose own `load_state_dict` returned nothing."""
+    lacks = f"{len(found.missing)} of the target's names are not in the file, {len(found.unexpected)} of the file's not"
+    return Finding(
+        "own-load",
+        "warning",
+        "",
+        f"{type(found.module).__name__}'s own load_state_dict does not tell what was left out: {lacks} in the target.",
+        "Let it return what torch's returns.",
+    )

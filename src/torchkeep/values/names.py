@@ -179,18 +179,19 @@ def _candidates(names: Sequence[str], wanted: Sequence[str]) -> Iterator[tuple[d
     by_core: dict[str, str] = {}
     for target in wanted:
         by_core.setdefault(_core(target), target)
+    cores = [_core(name) for name in names]
     if len(by_core) == len(wanted):
-        yield {name: by_core.get(_core(name), name) for name in names}, True
+        yield {name: by_core.get(core, name) for name, core in zip(names, cores, strict=True)}, True
     for prefix in _shared_prefixes(names):
         yield {name: name[len(prefix) :] for name in names}, False
         yield {name: by_core.get(_core(name[len(prefix) :]), name) for name in names}, False
     for prefix in _shared_prefixes(wanted):
         yield {name: prefix + name for name in names}, False
-        yield {name: prefix + _core(name) for name in names}, False
+        yield {name: prefix + core for name, core in zip(names, cores, strict=True)}, False
         for other in _shared_prefixes(names) if len(names) == len(wanted) else ():
-            tails = [name[len(other) :] for name in names]
-            if prefix + tails[0] in by_name and any("." in tail for tail in tails):
-                yield {name: prefix + tail for name, tail in zip(names, tails, strict=True)}, False
+            start = len(other)
+            if prefix + names[0][start:] in by_name and any("." in name[start:] for name in names):
+                yield {name: prefix + name[start:] for name in names}, False
 
 
 def _core(name: str) -> str:
