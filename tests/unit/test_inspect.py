@@ -423,6 +423,12 @@ def test_a_file_of_another_format_is_named(tmp_path: Path, verb: str, name: str)
     assert "Nothing was loaded" in message
 
 
+def test_a_torch_file_of_many_tensors_is_named(tmp_path: Path) -> None:
+    torch.save({f"layers.{i}.weight": torch.zeros(1) for i in range(1500)}, tmp_path / "x.pt")
+    with pytest.raises(OtherFormatError, match=r"a torch\.save file \(zip"):
+        torchkeep.inspect(tmp_path / "x.pt")
+
+
 def test_an_exported_program_is_named(tmp_path: Path) -> None:
     torch.export.save(torch.export.export(nn.Linear(3, 3), (torch.ones(1, 3),)), tmp_path / "x.pt2")
     with pytest.raises(OtherFormatError, match=r"a \.pt2 archive"):

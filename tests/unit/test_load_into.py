@@ -1592,3 +1592,61 @@ def test_tensors_that_overlap_as_those_of_the_file_do(tmp_path: Path) -> None:
     with pytest.raises(torchkeep.BindError, match="shares memory with"):
         torchkeep.load_into(target, tmp_path / "x.safetensors")
     assert torch.equal(target.weight, saved.weight)
+
+
+class Two(nn.Module):
+    def __init__(self, a: torch.Tensor, b: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("a", a)
+        self.register_buffer("b", b)
+
+
+def test_targets_that_are_read_through_lazy_bits(tmp_path: Path) -> None:
+    """Two that see one memory, one of them conjugated, are not tied; they fit a file that has them so."""
+    path, x = tmp_path / "x.safetensors", torch.complex(torch.arange(4.0), torch.arange(4.0) + 1)
+    zeros = torch.zeros(4, dtype=torch.complex64)
+    torchkeep.save(Two(x, x), path)
+    with pytest.raises(torchkeep.BindError, match="shares memory with"):
+        torchkeep.load_into(Two(zeros, zeros.conj()), path)
+    torchkeep.save(Two(x, x.conj()), path)
+    target = Two(zeros, zeros.conj())
+    torchkeep.load_into(target, path)
+    assert torch.equal(target.a, x)
+    assert torch.equal(target.b, x.conj())
+    torchkeep.save(Two(x[:3], x[1:].conj()), path)
+    with pytest.raises(torchkeep.BindError, match="shares memory with"):
+        torchkeep.load_into(Two(zeros[:3], zeros[1:]), path)
+    y = torch.arange(4.0)
+    torchkeep.save(Two(y[:3], y[1:]), path)
+    with pytest.raises(torchkeep.BindError, match="shares memory with"):
+        torchkeep.load_into(_negated(), path)
+
+
+def _negated() -> Two:
+    memory = torch.zeros(4)
+    return Two(memory[:3], torch._neg_view(memory[1:]))
+
+
+class Own(nn.Module):
+    fails = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(2))
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        if self.fails:
+            raise RuntimeError("no")
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+def test_what_a_module_of_its_own_overwrote_is_told(tmp_path: Path) -> None:
+    torchkeep.save({"a": {"w": torch.ones(2)}, "b": {"w": torch.ones(2)}}, tmp_path / "x.safetensors")
+    first, second = Own(), Own()
+    second.fails = True
+    with pytest.raises(
+        torchkeep.PartialLoadError, match=r"1 tensor of the target had been overwritten by then: a\.w"
+    ) as caught:
+        torchkeep.load_into({"a": first, "b": second}, tmp_path / "x.safetensors")
+    assert caught.value.overwritten == ("a.w",)
+    assert torch.equal(first.w, torch.ones(2))

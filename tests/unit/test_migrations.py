@@ -486,3 +486,18 @@ def test_what_an_instance_may_lack_is_not_asked_of_it(make: Make, path: Path, mo
     torchkeep.save(model, path, durable=False)
     net = make(source).Net
     assert type(torchkeep.load(path, classes=[net])) is net
+
+
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm], ids=["new", "old"])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_what_a_module_computes_is_not_lacking(tmp_path: Path, norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_by_class", dict(registry._by_class))
+    torchkeep.save(norm(Normed()), tmp_path / "x.safetensors")
+    torchkeep.register(Normed, version=2, migrations={1: lambda state: None})
+    assert torch.equal(torchkeep.load(tmp_path / "x.safetensors").weight, torch.ones(2, 2))

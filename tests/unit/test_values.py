@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 import torchkeep
-from torchkeep.values import data_table
+from torchkeep.values import data_table, registry
 
 
 class Color(enum.Enum):
@@ -702,3 +702,62 @@ def test_keys_and_paths_of_the_wrong_type(tmp_path: Path) -> None:
     for call in (lambda: torchkeep.save(str(path), nn.Linear(1, 1)), lambda: torchkeep.load(nn.Linear(1, 1))):
         with pytest.raises(TypeError, match=swapped):
             call()
+
+
+class Aged:
+    def __init__(self) -> None:
+        self.a = 1
+
+
+def test_a_record_of_another_version_than_its_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_by_class", dict(registry._by_class))
+    path = tmp_path / "v.safetensors"
+    torchkeep.save({"x": Aged()}, path)
+    with pytest.warns(torchkeep.TorchkeepWarning, match="inert"):
+        record = torchkeep.load(path)["x"]
+    torchkeep.register(Aged, version=2, migrations={1: lambda state: None})
+    for value in ({"old": record, "new": Aged()}, {"new": Aged(), "old": record}):
+        with pytest.raises(
+            torchkeep.UnsaveableError, match=r"is of version \d of .*Aged, and something else here is of"
+        ):
+            torchkeep.save(value, path)
+
+
+def test_a_record_with_fields_that_its_class_has_not(tmp_path: Path) -> None:
+    path = tmp_path / "v.safetensors"
+    torchkeep.save([Point(1, 2), Color.RED], path)
+    with pytest.warns(torchkeep.TorchkeepWarning, match="inert"):
+        point, color = torchkeep.load(path)
+    for record in (point, color):
+        record.more = 3
+        with pytest.raises(torchkeep.UnsaveableError, match="which has other fields"):
+            torchkeep.save(record, path)
+
+
+def test_attributes_of_what_derives_from_a_builtin_have_keys(tmp_path: Path) -> None:
+    class Items(dict):  # type: ignore[type-arg]
+        pass
+
+    items = Items(a=1)
+    items.extra = 2  # type: ignore[attr-defined]
+    torchkeep.save({"d": items}, tmp_path / "v.safetensors")
+    assert torchkeep.load(tmp_path / "v.safetensors", key=("d", "extra")) == 2
+    assert torchkeep.load(tmp_path / "v.safetensors", key=("d", "a")) == 1
+
+
+def test_a_callable_that_is_a_number_is_no_function_to_a_partial(tmp_path: Path) -> None:
+    class Step(int):
+        def __call__(self) -> None:
+            pass
+
+    with pytest.raises(torchkeep.UnsaveableError, match=r"obj\['f'\]"):
+        torchkeep.save({"f": functools.partial(bytes, Step(10**9))}, tmp_path / "v.safetensors")
+
+
+def test_a_packed_sequence_of_a_class_of_its_own_is_refused(tmp_path: Path) -> None:
+    class Packed(nn.utils.rnn.PackedSequence):
+        pass
+
+    packed = tuple.__new__(Packed, (torch.zeros(3, 2), torch.tensor([5, 900_000]), None, None))
+    with pytest.raises(torchkeep.UnsaveableError, match="PackedSequence of a class of its own"):
+        torchkeep.save(packed, tmp_path / "v.safetensors")

@@ -75,7 +75,7 @@ def _read(source: Source, limits: Limits) -> Contents:
 def _name_other(source: Source, head: bytes) -> str | None:
     """The format that a file belongs to, if it is a known one."""
     if head.startswith(b"PK\x03\x04"):
-        return _name_zip(source)
+        return _name_zip(source, head)
     if head.startswith(b"\x80") and _TORCH_LEGACY in head[:32]:
         return "a torch.save file (before torch 1.6)"
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
@@ -88,10 +88,10 @@ def _name_other(source: Source, head: bytes) -> str | None:
     return _name_text(source, head)
 
 
-def _name_zip(source: Source) -> str:
-    """What a zip archive is, by the names that its directory, at the end, lists."""
+def _name_zip(source: Source, head: bytes) -> str:
+    """What a zip archive is, by its first members and the last ones that its directory lists."""
     nbytes = min(source.nbytes, _TAIL_NBYTES)
-    names = source.read(Span(source.nbytes - nbytes, nbytes))
+    names = head + source.read(Span(source.nbytes - nbytes, nbytes))
     for mark, name in _IN_ZIPS:
         if mark in names:
             return name

@@ -9,7 +9,7 @@ from .kinds import CONTAINER_KINDS
 from .model import Document
 from .nodes import Map, Node, Ref, Seq, Typed, children
 
-_MADE_EMPTY = CONTAINER_KINDS | {"object", "module", "optimizer"}
+_MADE_EMPTY = CONTAINER_KINDS | {"object", "module", "optimizer", "torch.uninitialized"}
 """Kinds whose objects are there before what they hold is."""
 
 

@@ -44,12 +44,13 @@ def find(document: Document, key: object, *, path: str) -> Value:
 
 def _entries(document: Document, value: Value) -> Mapping[Any, Value]:
     """What a step can name below `value`."""
+    node = document.node(value)
+    if isinstance(node, Typed) and node.kind == "derived":
+        own = document.entries(node.fields.get("attributes"))
+        return {**own, **_entries(document, node.fields["value"])}
     items = items_of(document, value)
     if items is not None:
         return items
-    node = document.node(value)
-    if isinstance(node, Typed) and node.kind == "derived":
-        return _entries(document, node.fields["value"])
     if isinstance(node, Seq):
         return dict(enumerate(node.items))
     if not isinstance(node, Typed):

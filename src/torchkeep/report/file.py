@@ -477,7 +477,8 @@ def _moment(document: Document, node: Typed) -> str:
     """A date, a time of day, or both, as ISO 8601 has it."""
 
     def joined(separator: str, *names: str) -> str:
-        return separator.join(f"{value:02d}" for name in names if isinstance(value := node.fields[name], int))
+        numbers = [(name, value) for name in names if isinstance(value := node.fields[name], int)]
+        return separator.join(f"{value:04d}" if name == "year" else f"{value:02d}" for name, value in numbers)
 
     parts = []
     if "year" in node.fields:

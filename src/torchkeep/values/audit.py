@@ -381,7 +381,15 @@ def _names(document: Document, node: Typed) -> frozenset[str]:
         name
         for field_name in ("attributes", "parameters", "buffers", "modules")
         for name in document.named(node.fields.get(field_name))
-    ) | {"training", *(hook.text("name") for hook in hooks_of(document, node))}
+    ) | {"training", *computed_names(document, node)}
+
+
+def computed_names(document: Document, node: Typed) -> Iterable[str]:
+    """What a module computes rather than holds: by hooks, or because it is parametrized."""
+    yield from (hook.text("name") for hook in hooks_of(document, node))
+    inner = document.typed(document.named(node.fields.get("modules")).get("parametrizations"), "module")
+    if inner is not None:
+        yield from document.named(inner.fields.get("modules"))
 
 
 # --- what people read -------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ import torch
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from ..document import (
+    CONJ,
     EXTRA_STATE,
     ITEMSIZE,
+    NEG,
     QUANTIZED,
     Document,
     Ref,
@@ -217,8 +219,13 @@ def memory_of(tensor: torch.Tensor) -> object:
     """What two tensors have in common exactly if they are the same elements of the same memory."""
     if not is_plain(tensor) or not tensor.numel():
         return id(tensor)
-    geometry = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+    geometry = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype, _lazy_bits(tensor))
     return tensor.untyped_storage()._cdata, geometry
+
+
+def _lazy_bits(tensor: torch.Tensor) -> int:
+    """How torch reads the memory of a tensor: conjugated, negated, or both."""
+    return CONJ * tensor.is_conj() | NEG * tensor.is_neg()
 
 
 def _same(document: Document, first: int, row: int, same_bytes: SameBytes) -> bool:
@@ -277,7 +284,8 @@ def _overlap_alike(
         row, target = rows[name], targets[name]
         stored, view = table.stored[row], table.views.get(row)
         strides = view.strides if view else table.strides.get(stored) or row_major(table.shapes[stored])
-        if strides != target.stride() or table.dtype(row) != dtype_name(target.dtype):
+        alike = strides == target.stride() and table.lazy.get(row, 0) == _lazy_bits(target)
+        if not alike or table.dtype(row) != dtype_name(target.dtype):
             return False
         begins = int(target.storage_offset()) - (view.offset if view else 0)
         apart.append((stored, begins * target.itemsize))

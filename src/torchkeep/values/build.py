@@ -40,7 +40,7 @@ from ..document import (
 )
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text, in_code
 from . import arrays, averaging, data_table, generators, library, tensor_kinds
-from .audit import Audit, is_direct, owner_of
+from .audit import Audit, computed_names, is_direct, owner_of
 from .derived import BUILTINS, builtin_of, filled, shell_of
 from .hooked import Hook, put_on
 from .lazy import make_lazy, make_uninitialized
@@ -535,7 +535,7 @@ class _Builder:
         """Bring a state to the version of today's class, and note the object that will have it."""
         name = node.text("class")
         if migrate(self.document, name, type(obj), state):
-            require_complete(type(obj), name, state)
+            require_complete(type(obj), name, state, computed_names(self.document, node))
             self.migrated.append(obj)
 
     def _set_extra_state(self, node: Typed, module: torch.nn.Module, extra: Any) -> None:

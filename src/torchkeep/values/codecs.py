@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from ..document import MAX_FLAG_NBITS
 from ..limits import LIMITS
@@ -185,6 +186,9 @@ def _object(obj: Any, context: Context) -> Parts:
     if (codec := generators.codec_of(cls)) is not None:
         return codec(obj, context)
     names = fields_of(cls)
+    if issubclass(cls, PackedSequence) and (cls is not PackedSequence or state_of(obj).keys() - {"__orig_class__"}):
+        reason = "is a PackedSequence of a class of its own, or with attributes"
+        raise context.unsaveable(obj, reason, way_out="Keep it as a PackedSequence: PackedSequence(*packed).")
     bare = is_return_type(cls) or not state_of(obj).keys() - {"__orig_class__"}
     if names is not None and len(names) == tuple.__len__(obj) and bare and all(map(_is_public, names)):
         return _namedtuple(obj, context)
@@ -293,23 +297,28 @@ def _enum(obj: enum.Enum, context: Context) -> Parts:
 def _record(obj: Record, context: Context) -> Parts:
     """A Record of a value of a program, as the value that it stands for."""
     state = {name: value for name, value in vars(obj).items() if name not in OWN_NAMES}
-    name, (kind, info) = vars(obj)["(class)"], vars(obj)["(origin)"]
+    name, (kind, info, names) = vars(obj)["(class)"], vars(obj)["(origin)"]
     parts: dict[str, dict[str, Any]] = {
         "object": {"attributes": Hidden(state)},
-        "namedtuple": {"names": (*state,), "items": (*state.values(),)},
+        "namedtuple": {"names": names, "items": tuple([state.get(name) for name in names])},
         "enum": {"members": (*state.get("members", ()),)} | ({"rest": state["rest"]} if "rest" in state else {}),
     }
     if kind not in parts:
         return _stand_in(obj, context)
+    if kind != "object" and state.keys() != set(names):
+        way_out = f"Load it again with classes={{{name!r}: ...}} and save that."
+        raise context.unsaveable(obj, f"stands in for {name}, which has other fields", way_out=way_out)
     if info is not None:
         context.classes.setdefault(name, info)
+        context.expect_version(obj, name, info.version)
     return typed(kind, {"class": name} | parts[kind])
 
 
 def _stand_in(obj: Record | Skeleton, context: Context) -> Parts:
     """What else stands in for an object is not saved in its place: the file would forget what it was."""
     name = vars(obj)["(class)"]
-    way_out = f"Load it again with classes={{{name!r}: ...}} and save that."
+    known = ":" in name and not name.startswith(("datetime:", "zoneinfo:", "torch:", "functools:"))
+    way_out = f"Load it again with classes={{{name!r}: ...}} and save that." if known else "Save what it was made of."
     raise context.unsaveable(obj, f"stands in for {name}, which did not open when it was loaded", way_out=way_out)
 
 

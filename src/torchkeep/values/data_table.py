@@ -6,9 +6,11 @@ instance of one has no effect but the instance.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 _BUILTINS = (
@@ -57,7 +59,7 @@ def is_small_call(cls: Any, args: Iterable[Any], keywords: Mapping[str, Any]) ->
     Every type is called with types and functions; a dict also by keywords, a list, a tuple and a deque also with a
     list or a tuple, a number and a text also with numbers and short texts.
     """
-    args, values = [arg for arg in args if not callable(arg)], keywords.values()
+    args, values = [arg for arg in args if not isinstance(arg, _CODE)], keywords.values()
     if cls in _KEYWORDS:
         return all(arg is None for arg in args)
     if cls in _COPIES:
@@ -66,7 +68,11 @@ def is_small_call(cls: Any, args: Iterable[Any], keywords: Mapping[str, Any]) ->
     if cls in _NUMBERS or cls is str or _is_number_of_numpy(cls):
         short = all(_is_number(arg) or (type(arg) is str and len(arg) <= _TEXT) for arg in args)
         return short and all(map(_is_number, values))
-    return not args and all(map(callable, values))
+    return not args and all(isinstance(value, _CODE) for value in values)
+
+
+_CODE = (type, FunctionType, BuiltinFunctionType, MethodType, functools.partial)
+"""What is a function and nothing else: an object may be callable and a number, too."""
 
 
 def _is_number(value: object) -> bool:

@@ -366,10 +366,13 @@ class _Walk:
         if not is_json_text(name) or len(name) > INLINE_NBYTES:
             reason = f"has a name with half of a surrogate pair, or of more than {INLINE_NBYTES} characters"
             raise self.unsaveable(cls, f"{reason}, which no file holds", way_out="Rename it.")
-        if name not in self.classes:
-            known = registration(cls) if isinstance(cls, type) else None
+        known = registration(cls) if isinstance(cls, type) else None
+        version = known.version if known else 1
+        if name in self.classes:
+            self.expect_version(cls, name, version)
+        else:
             self.classes[name] = ClassInfo(
-                version=known.version if known else 1,
+                version=version,
                 digest=sources.digest(cls) if isinstance(cls, type) else None,
                 package=package_of(cls),
             )
@@ -381,6 +384,16 @@ class _Walk:
                     f"To load it, pass classes=[{in_code(name)}].",
                 )
         return name
+
+    def expect_version(self, obj: Any, name: str, version: int) -> None:
+        """A file knows one version of each class; a Record may be of another one than the class has here.
+
+        Raises:
+            UnsaveableError: it is.
+        """
+        if (other := self.classes[name].version) != version:
+            reason = f"is of version {version} of {name}, and something else here is of version {other}"
+            raise self.unsaveable(obj, reason, way_out="Load the older one with its class first, which migrates it.")
 
     # --- paths ---
 

@@ -134,7 +134,7 @@ class _Fill:
         say = self.binding.says[label]
         if say.loads:
             state = self._state_for(found, say)
-            return lambda: self._replacing(label, found, lambda: self._by_its_own(found, say, state))
+            return lambda: self._replacing(label, found, lambda: self._by_its_own(label, found, say, state))
         built = {name: self._built(value).detach() for name, value in found.others.items()}
         if self.replace:
             made = self._made(found.rows) | built
@@ -231,7 +231,7 @@ class _Fill:
             for name in copy_batch(batch, memory):
                 self.overwritten.extend(names.pop(memory_of(targets[name]), ()))
 
-    def _by_its_own(self, found: Match, say: Say, state: dict[str, Any]) -> None:
+    def _by_its_own(self, label: str, found: Match, say: Say, state: dict[str, Any]) -> None:
         """Hand a state over; if that fails and misfits are allowed, once more without those it might have mended."""
         whose = type(found.module).__name__
         misfits = {name for name, *_ in found.mismatched}
@@ -250,6 +250,7 @@ class _Fill:
             raise BindError(
                 f"{whose}'s own load_state_dict: {told(error)}.{unchanged}{'' if retry else hint}"
             ) from error
+        self.overwritten.extend(self.binding.label(label, name) for name in tensors_of(found.module) if name in state)
         self.findings.append(
             Finding(
                 "own-load", "note", "", f"{whose} has hooks or a load_state_dict of its own, which did the loading."

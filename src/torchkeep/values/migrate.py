@@ -61,14 +61,14 @@ def migrate(document: Document, name: str, cls: type, state: ModuleState) -> boo
     return True
 
 
-def require_complete(cls: type, name: str, state: ModuleState) -> None:
-    """What today's `__init__` assigns has to be there after the last migration.
+def require_complete(cls: type, name: str, state: ModuleState, computed: Iterable[str] = ()) -> None:
+    """What today's `__init__` assigns has to be there after the last migration, or be among what is computed.
 
     Raises:
         ChangedClassError: it is not.
     """
     there = state.attributes.keys() | state.parameters.keys() | state.buffers.keys() | state.modules.keys()
-    if lacking := sorted(sources.assigned_by_init(cls) - there - {"training"}):
+    if lacking := sorted(sources.assigned_by_init(cls) - there - {"training", *computed}):
         raise ChangedClassError(
             f"the migrations of {name} left out {', '.join(lacking)}, which {cls.__name__}.__init__ assigns. "
             "Nothing was loaded. Have the last migration set them."
@@ -250,7 +250,7 @@ def left_behind(document: Document, made: Mapping[int, Any], tensors: Mapping[in
         if not is_a(optimizer, torch.optim.Optimizer):
             continue
         groups = namespace_of(optimizer).get("param_groups", ())
-        held_by_it = [id(parameter) for group in groups for parameter in group["params"]]
+        held_by_it = [id(parameter) for group in groups for parameter in group.get("params", ())]
         if lost := [had[one] for one in held_by_it if one in had and one not in now]:
             shown = ", ".join(lost[:_SHOWN]) + (f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else "")
             message = f"{type(optimizer).__name__} steps parameters that no module has since the migrations: {shown}."

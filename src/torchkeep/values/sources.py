@@ -244,6 +244,9 @@ def _parse(text: str) -> ast.Module | None:
 # None is a point that is never reached.
 
 
+_NO_CODE = (lambda: None).__code__
+
+
 def _owner(mro: Iterable[type]) -> type:
     """The first class that has its own `__init__`."""
     return next(base for base in mro if "__init__" in vars(base))
@@ -255,7 +258,8 @@ def _assigned(cls: type, owner: type) -> frozenset[str]:
         return _Init(cls, owner, init).names()
     if (names := _fields(owner)) is None:  # of torch, or wrapped beyond recognition
         return frozenset()
-    after = next((base for base in cls.__mro__ if "__post_init__" in vars(base)), None)
+    calls = "__post_init__" in getattr(vars(owner)["__init__"], "__code__", _NO_CODE).co_names
+    after = next((base for base in cls.__mro__ if calls and "__post_init__" in vars(base)), None)
     init = _method(after, "__post_init__") if after is not None else None
     return names | _Init(cls, after, init).names() if after is not None and init is not None else names
 

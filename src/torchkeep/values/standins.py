@@ -23,7 +23,7 @@ class Record:
     ) -> None:
         vars(self).update(attributes)
         vars(self)["(class)"] = class_name  # no attribute of a file can have this name: it is no identifier
-        vars(self)["(origin)"] = kind, info
+        vars(self)["(origin)"] = kind, info, tuple(attributes)
 
     def __repr__(self) -> str:
         held = [f"{name}={_short(value)}" for name, value in vars(self).items() if name not in OWN_NAMES]
@@ -31,7 +31,7 @@ class Record:
 
 
 OWN_NAMES = frozenset({"(class)", "(origin)"})
-"""Where a Record keeps what it stands for: its class, and the kind of its node with what the file knew of the class."""
+"""Where a Record keeps what it stands for: its class; its kind, what the file knew of the class, and its fields."""
 
 
 def _short(value: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.rnn import PackedSequence
 
 from ..document import HELD_KINDS, Role
 from ..errors import brief, classes_in_code, in_code
@@ -258,7 +259,7 @@ def _why_another_role(cls: type, role: Role) -> str | None:
     """Why a class cannot be what a role asks for; None where it can."""
     if role == "function":
         return "is a class where a function was saved"
-    if role == "derived" and builtin_of(cls) is None:
+    if role == "derived" and (builtin_of(cls) is None or issubclass(cls, PackedSequence)):
         return f"was given {class_name(cls)}, which derives from no builtin that a file holds"
     if role == "derived" and issubclass(cls, _SPECIAL):
         return f"was given {class_name(cls)}, which is more than the builtin that it derives from"
