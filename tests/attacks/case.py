@@ -70,14 +70,14 @@ def attribute_is_data(*path: str) -> Callable[[Any], list[str]]:
 
 
 def some(cases: Cases, step: int) -> Cases:
-    """Every so many of the cases of a family, for a run of all tests; all of them in ``make fuzz``."""
+    """Every so many of the cases of a family, and fewer of slow ones, for all tests; all of them in ``make fuzz``."""
     if os.environ.get("HYPOTHESIS_PROFILE") == "fuzz":
         return cases
     families: dict[str, int] = {}
     kept = Cases()
     for name, case in cases.items():
         family = name.partition("-")[0]
-        if families.setdefault(family, 0) % step == 0:
+        if families.setdefault(family, 0) % (step if case.seconds <= 5 else 4 * step) == 0:
             kept[name] = case
         families[family] += 1
     return kept
