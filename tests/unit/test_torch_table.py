@@ -40,6 +40,7 @@ NOT_IN_TABLE = {
 }
 
 NEWER_THAN_THE_OLDEST_TORCH = {
+    "torch.distributions:GeneralizedPareto",
     "torch.nn:LinearCrossEntropyLoss",
     "torch.nn.functional:linear_cross_entropy",
     "torch.optim:Muon",

@@ -129,8 +129,29 @@ OBJECTS: Final[tuple[str, ...]] = (
     *_names("torch.amp.grad_scaler", "GradScaler"),
     *_names("torch.cuda.amp.grad_scaler", "GradScaler"),
     *_names("torch.cpu.amp.grad_scaler", "GradScaler"),
+    # what a model keeps as its prior
+    *_names(
+        "torch.distributions",
+        """
+        Bernoulli Beta Binomial Categorical Cauchy Chi2 ContinuousBernoulli Dirichlet Exponential FisherSnedecor Gamma
+        GeneralizedPareto Geometric HalfCauchy HalfNormal Independent InverseGamma Kumaraswamy LKJCholesky
+        Laplace LogNormal LogisticNormal LowRankMultivariateNormal MixtureSameFamily Multinomial MultivariateNormal
+        NegativeBinomial Normal OneHotCategorical OneHotCategoricalStraightThrough Pareto Poisson RelaxedBernoulli
+        RelaxedOneHotCategorical StudentT TransformedDistribution Uniform VonMises Weibull Wishart
+        """,
+    ),
+    *_names("torch.distributions.relaxed_bernoulli", "LogitRelaxedBernoulli"),
+    *_names("torch.distributions.relaxed_categorical", "ExpRelaxedCategorical"),
+    *_names(
+        "torch.distributions",
+        """
+        AbsTransform AffineTransform CatTransform ComposeTransform CorrCholeskyTransform ExpTransform
+        IndependentTransform LowerCholeskyTransform PositiveDefiniteTransform PowerTransform ReshapeTransform
+        SigmoidTransform SoftmaxTransform SoftplusTransform StackTransform StickBreakingTransform TanhTransform
+        """,
+    ),
 )
-"""Plain objects of training: their state is written back, and no constructor runs."""
+"""Plain objects: their state is written back, and no constructor runs."""
 
 OPTIMIZERS: Final[tuple[str, ...]] = _names(
     "torch.optim",
