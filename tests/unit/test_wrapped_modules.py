@@ -259,3 +259,22 @@ def test_data_over_a_method_is_no_shadowing(tmp_path: Path) -> None:
     torchkeep.save(Shadow(), tmp_path / "m.safetensors")
     found = torchkeep.load(tmp_path / "m.safetensors")
     assert (found.type, found.float, found.half) == ("x", 3, ["y"])
+
+
+def test_load_into_a_model_with_wrappers_inside(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    saved = nn.Sequential(nn.DataParallel(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))), nn.Linear(2, 1))
+    torchkeep.save(saved, path)
+    for target in (
+        nn.Sequential(nn.DataParallel(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))), nn.Linear(2, 1)),
+        nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.DataParallel(nn.BatchNorm1d(2))), nn.Linear(2, 1)),
+        nn.DataParallel(
+            nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.DataParallel(nn.Linear(2, 1)))
+        ),
+    ):
+        report = torchkeep.load_into(target, path)
+        assert not report.missing_keys
+        values = zip(saved.state_dict().values(), target.state_dict().values(), strict=True)
+        assert all(torch.equal(one, other) for one, other in values)
+    torchkeep.save(saved.state_dict(), path)  # with the words of the wrapper
+    torchkeep.load_into(saved, path)

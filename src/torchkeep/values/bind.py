@@ -32,6 +32,7 @@ from .dtypes import dtype_name
 from .encode import is_plain
 from .names import Renames, match_prefixes
 from .pack import is_cut
+from .wrappers import names_inside
 
 NOT_INITIALIZED = "not yet initialized"
 """What the file has of a tensor that was lazy when it was saved."""
@@ -158,7 +159,8 @@ def match(
     wanted = [*targets, *extras]
     given = renames.apply([*weights.rows, *weights.others, *weights.extra, *weights.blank], where=where)
     prefixed = match_prefixes(list(given.values()), wanted)
-    new_names = {old: prefixed[new] for old, new in given.items()}
+    inside = {short: name for short, name in names_inside(module).items() if short not in targets}
+    new_names = {old: inside.get(prefixed[new], prefixed[new]) for old, new in given.items()}
     found = Match(module, total=len(targets))
     known = set(wanted)
     found.renamed = {old: new for old, new in new_names.items() if old != new and new in known}

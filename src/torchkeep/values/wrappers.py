@@ -34,3 +34,18 @@ def _inside(module: torch.nn.Module) -> tuple[torch.nn.Module, str] | None:
             inner = vars(module)["_modules"][child]
             return (inner, name) if isinstance(inner, torch.nn.Module) else None
     return None
+
+
+def names_inside(module: torch.nn.Module) -> dict[str, str]:
+    """Names of a model's tensors without wrappers inside of it: for each that then differs, the one that it has."""
+    short: dict[str, str] = {"": ""}
+    wrappers = {path for path, child in module.named_modules() if _inside(child) is not None}
+    found: dict[str, str] = {}
+    for path, child in module.named_modules() if wrappers else ():
+        above, _, last = path.rpartition(".")
+        if path:
+            short[path] = short[above] if above in wrappers else f"{short[above]}.{last}".lstrip(".")
+        if short[path] != path:
+            held = (*child._parameters, *child._buffers)
+            found |= {f"{short[path]}.{name}".lstrip("."): f"{path}.{name}" for name in held}
+    return found
