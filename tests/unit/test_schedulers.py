@@ -69,7 +69,8 @@ def rates(scheduler: Any, optimizer: Optimizer, steps: int) -> list[Any]:
 
 def test_every_object_of_the_table_is_tried() -> None:
     tried = {name.partition(" ")[0] for name in SCHEDULERS} | {"GradScaler"}
-    assert {name.rpartition(":")[2] for name in OBJECTS} == tried
+    of_training = {name for name in OBJECTS if not name.startswith("torch.distributions")}
+    assert {name.rpartition(":")[2] for name in of_training} == tried
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
