@@ -940,3 +940,43 @@ def _shared(kind: str) -> bytes:
 
 for _kind in ("deque", "namedtuple", "defaultdict", "Counter", "Namespace", "enum", "names"):
     add(f"shared/{_kind}", lambda k=_kind: _shared(k), seconds=5, poke=False)
+
+
+# --- distributions of torch: what their state holds in the place of numbers ------------------------------
+
+for _name in [
+    "Normal",
+    "Categorical",
+    "Independent",
+    "MixtureSameFamily",
+    "TransformedDistribution",
+    "ExpTransform",
+    "ComposeTransform",
+]:
+    for _label, _held in {
+        "partial": lambda: partial(function("torch.nn.functional:relu")),
+        "module": lambda: module(f"{NETS}:Net", parameters={"weight": parameter()}),
+        "object": lambda: plain("gone:X"),
+        "text": lambda: "x",
+    }.items():
+        for _fields in (
+            ("loc", "scale", "_batch_shape"),
+            ("base_dist", "transforms", "_inv", "parts"),
+            (
+                "_mixture_distribution",
+                "_component_distribution",
+                "_param",
+                "probs",
+                "arg_constraints",
+                "_validate_args",
+            ),
+        ):
+            add(
+                f"distribution/{_name} {_fields[0]} {_label}",
+                lambda n=_name, h=_held, f=_fields: file([plain(f"torch.distributions:{n}", **{k: h() for k in f})]),
+            )
+    add(
+        f"distribution/{_name} hiding",
+        lambda n=_name: file([plain(f"torch.distributions:{n}", sample=klass("builtins:list"), __call__=1)]),
+        expect=REFUSED,
+    )
