@@ -351,9 +351,9 @@ def inspects(folder: Path, *, rounds: int) -> None:
         row = f"{ms(statistics.median(seconds)):>9}{ms(min(seconds)) + ' - ' + ms(max(seconds)):>17}"
         print(f"  {way:{WIDTH - 2 - len(row)}}{row}")
     for way, seconds in taken.items():
-        if way.startswith("torchkeep"):
+        if way == "torchkeep inspect, a state_dict":
             median_s = statistics.median(seconds)
-            verdict("less than 300 ms", median_s < 0.3, f"{way}: {ms(median_s)} ms")
+            verdict("less than 300 ms for 50,000 tensors", median_s < 0.3, f"{ms(median_s)} ms")
     code = "import sys, torchkeep; torchkeep.inspect(sys.argv[1]); print('torch' in sys.modules)"
     imported = python("-c", code, str(ours)).strip() == "True"
     verdict("torchkeep.inspect does not import torch", not imported, "imported" if imported else "not imported")
