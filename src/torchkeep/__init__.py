@@ -36,6 +36,7 @@ from .errors import NotFoundError as NotFoundError
 from .errors import OtherFormatError as OtherFormatError
 from .errors import PartialLoadError as PartialLoadError
 from .errors import PathError as PathError
+from .errors import ProgramError as ProgramError
 from .errors import SaveError as SaveError
 from .errors import TorchkeepError as TorchkeepError
 from .errors import TorchkeepWarning as TorchkeepWarning
@@ -97,6 +98,7 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "OtherFormatError",
     "PartialLoadError",
     "PathError",
+    "ProgramError",
     "Record",
     "Route",
     "SaveError",

@@ -14,6 +14,7 @@
     |   |-- ChangedClassError                   TK-CHANGED     a class that asks for more than the file has
     |   |-- BindError(ValueError)               TK-BIND        a target that the file does not fit
     |   |-- KeyMissingError(KeyError)           TK-KEY         no such part in the file
+    |   |-- ProgramError                        TK-PROGRAM     a saved computation that this torch cannot run
     |   |-- DeviceError(RuntimeError)           TK-DEVICE      a device that torch or this machine does not have
     |   `-- PartialLoadError                    TK-PARTIAL     a late read error: says what was overwritten
     `-- PathError(OSError)                      TK-IO          the file system said no
@@ -251,6 +252,12 @@ class KeyMissingError(LoadError, KeyError):
     """`key=` names a part that the file does not have."""
 
     code = "TK-KEY"
+
+
+class ProgramError(LoadError):
+    """The file's computation cannot be run: there is none, or it asks for what this torch does not have."""
+
+    code = "TK-PROGRAM"
 
 
 class DeviceError(LoadError, RuntimeError):
