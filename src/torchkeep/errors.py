@@ -17,6 +17,7 @@
     |   |-- ProgramError                        TK-PROGRAM     a saved computation that this torch cannot run
     |   |-- DeviceError(RuntimeError)           TK-DEVICE      a device that torch or this machine does not have
     |   `-- PartialLoadError                    TK-PARTIAL     a late read error: says what was overwritten
+    |-- CallError(ValueError)                   TK-CALL        a call that the saved computation does not answer
     `-- PathError(OSError)                      TK-IO          the file system said no
         |-- NotFoundError(FileNotFoundError)    TK-NOT-FOUND
         |-- NotAFileError                       TK-NOT-A-FILE  a directory, a FIFO, a device, a socket
@@ -258,6 +259,12 @@ class ProgramError(LoadError):
     """The file's computation cannot be run: there is none, or it asks for what this torch does not have."""
 
     code = "TK-PROGRAM"
+
+
+class CallError(TorchkeepError, ValueError):
+    """A loaded computation was called in a way that it was not captured for: other sizes, arguments or modes."""
+
+    code = "TK-CALL"
 
 
 class DeviceError(LoadError, RuntimeError):

@@ -51,11 +51,13 @@ class Audit:
             in for: a module by a Skeleton, what derives from a builtin by that, all else by a Record.
         findings: changes and losses to report.
         stood_in: whether anything but a plain object is stood in for.
+        programs: whether modules with a program run by it.
     """
 
     opened: dict[tuple[str, str], Opened] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     stood_in: bool = False
+    programs: bool = False
 
     def of(self, node: Typed) -> Any:
         """The class or function that a node names, or None where it is to be stood in for."""

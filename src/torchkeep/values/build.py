@@ -41,6 +41,7 @@ from ..document import (
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text, in_code
 from . import arrays, averaging, data_table, generators, library, tensor_kinds
 from .audit import Audit, computed_names, is_direct, owner_of
+from .computation import RUNNER, ProgramModule, runner_of
 from .derived import BUILTINS, builtin_of, filled, shell_of
 from .hooked import Hook, put_on
 from .lazy import make_lazy, make_uninitialized
@@ -226,6 +227,8 @@ class _Builder:
             return make_uninitialized(node, self.device, self.dtype)
         if node.kind in ("module", "object", "optimizer"):
             cls = self.audit.of(node)
+            if self.audit.programs and "program" in node.fields:
+                cls = ProgramModule
             if cls is None:
                 cls = Skeleton if node.kind == "module" else Record
             try:
@@ -316,6 +319,8 @@ class _Builder:
             return self._method(node, fields["self"], fields["name"])
         if (own := _MADE_HERE.get(node.kind)) is not None:
             return own(self, node, fields)
+        if node.kind == "program":
+            return runner_of(self.document, node, fields) if self.audit.programs else None
         if node.kind == "numpy.ndarray":
             return arrays.make_array(fields, self.checked)
         if node.kind in generators.MAKE:
@@ -513,6 +518,8 @@ class _Builder:
                 state.attributes[name] = owned.pop(name)
         if is_a(shell, Skeleton):
             state.attributes["(class)"] = node.fields["class"]
+            if is_a(shell, ProgramModule):
+                state.attributes[RUNNER] = fields["program"]
         else:
             self._migrate(node, shell, state)
         whole = vars(torch.nn.Module()) | {

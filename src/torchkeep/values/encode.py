@@ -169,17 +169,22 @@ class Left:
         self.what = brief_text(describe(obj))
 
 
-def encode(obj: Any, *, leave: bool = False) -> Encoded:
+def encode(
+    obj: Any, *, leave: bool = False, beside: Mapping[int, Mapping[str, Any]] | None = None, noticed: Any = ()
+) -> Encoded:
     """Take an object apart.
 
     Args:
         obj: anything made of supported values.
         leave: whether what has no codec is left out: described, and never built again.
+        beside: by the `id` of a module, what is kept with it that it does not hold itself, by field.
+        noticed: findings that were made before.
 
     Raises:
         UnsaveableError: something in it has no codec; the message gives its path.
     """
-    return _Walk("model" if is_a(obj, torch.nn.Module) else "obj", leave).encode(obj)
+    name = "model" if is_a(obj, torch.nn.Module) else "obj"
+    return _Walk(name, leave, beside or {}, list(noticed)).encode(obj)
 
 
 @dataclass(slots=True)
@@ -188,6 +193,7 @@ class _Walk:
 
     root_name: str
     leave: bool
+    beside: Mapping[int, Mapping[str, Any]]
     findings: list[Finding] = field(default_factory=list)
     classes: dict[str, ClassInfo] = field(default_factory=dict)
     memo: dict[object, Any] = field(default_factory=dict)

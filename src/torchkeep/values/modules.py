@@ -85,6 +85,7 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
         fields["computed"] = tuple(hooked.hooks.values())
     if own is not None:
         fields["lazy"] = True
+    fields.update(context.beside.get(id(module), {}))
     return typed("module", fields, steps)
 
 
