@@ -145,8 +145,8 @@ def load(
         trust: packages or classes that may be imported: ``("pkg", "pkg.models:Net")``.
         route: ``"structure"`` rebuilds the model on its classes; ``"program"`` runs the computation that was saved
             with ``example=`` and needs no class; ``"skeleton"`` gives the module tree with its weights, on torch's own
-            classes and those given. ``"auto"`` is ``"structure"``, and ``"program"``, with a warning, where a class does
-            not open and the file has one.
+            classes and those given. ``"auto"`` is ``"structure"``, and ``"program"``, with a warning, where a class
+            does not open and the file has one.
         allow: losses that are accepted: ``"hooks"`` (the model had hooks, which no file holds), ``"changed"``
             (its class now assigns attributes that the file lacks).
         mmap: let the tensors be the file itself, mapped, so that bytes are read when they are first used and

@@ -1,7 +1,8 @@
 """A module and examples of its calls -> the calls that it makes, in each mode, as `torch.export` sees them.
 
-`torch.export.export` runs the module's own code on tensors without memory (non-strict, training IR, nothing decomposed).
-What it gives is turned into data here at once; `merge` makes one Program of both modes. The module is left as it was.
+`torch.export.export` runs the module's own code on tensors without memory (non-strict, training IR, nothing
+decomposed). `traces` turns what it gives into data at once, and `merge` makes one Program of both modes. The module is
+left as it was.
 Reference: https://docs.pytorch.org/docs/stable/export.html
 """
 
@@ -212,7 +213,8 @@ def _levels(signature: Signature, dynamic_shapes: Any) -> list[tuple[str, Any]]:
         return [static]
     if isinstance(dynamic_shapes, str) or not isinstance(dynamic_shapes, Mapping | tuple | list):
         raise ValueError(
-            f"dynamic_shapes is 'auto', 'batch', 'static', or what torch.export.export takes, not {brief(dynamic_shapes)}"
+            "dynamic_shapes is 'auto', 'batch', 'static', or what torch.export.export takes, not "
+            f"{brief(dynamic_shapes)}"
         )
     return [("given", _given_dims(signature, dynamic_shapes))]
 

@@ -5,11 +5,11 @@ What only torch can tell, such as the types of an operator's arguments, is asked
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import torch
 
 from ..errors import FormatError, LimitError, brief
 from ..limits import LIMITS, Limits
@@ -39,6 +39,8 @@ from .model import (
     leaves,
     parts,
 )
+from .ops import CALLS, OPS
+from .schemas import Schema, parse
 from .traces import AUTOCAST, END, GRAD
 from .trees import object_of
 
@@ -184,6 +186,7 @@ class _Calls:
     def __init__(self, program: Program, targets: Sequence[Callable[..., Any] | None], limits: Limits) -> None:
         self._program = program
         self._targets = targets
+        self._schemas = [parse(schema) for _, schema in program.ops]
         self._limits = limits
         self._roots: list[frozenset[int]] = [frozenset({number}) for number in range(program.first_call)]
         self._may_write = frozenset(program.writes)
@@ -205,8 +208,8 @@ class _Calls:
         if target is None:
             self._check_region(name, call)
             self._roots.append(frozenset())
-        elif isinstance(target, torch._ops.OpOverload):
-            self._roots.append(self._check_op(limit, name, target, call))
+        elif (schema := self._schemas[call.op]) is not None:
+            self._roots.append(self._check_op(limit, name, schema, call))
         else:
             self._check_python(name, call)
             self._roots.append(self._of_all(call.args))
@@ -243,13 +246,13 @@ class _Calls:
                 raise FormatError("autocast of another form", clause="P-7")
 
     def _check_python(self, name: str, call: Call) -> None:
-        if call.kwargs or len(call.args) not in resolve.arity(name):
+        least, most = CALLS[name]
+        if call.kwargs or not least <= len(call.args) <= most:
             raise FormatError(f"{name} has {len(call.args)} arguments", clause="P-5")
 
-    def _check_op(self, limit: int, name: str, op: torch._ops.OpOverload, call: Call) -> frozenset[int]:
+    def _check_op(self, limit: int, name: str, schema: Schema, call: Call) -> frozenset[int]:
         """P-5: arguments are those of the schema. P-8: only buffers that are declared, and what calls made, change."""
-        schema = op._schema
-        positional = [argument for argument in schema.arguments if not argument.kwarg_only]
+        positional = [argument for argument in schema.arguments if not argument.keyword]
         named = {argument.name: argument for argument in schema.arguments}
         if len(call.args) > len(positional):
             raise FormatError(f"{len(call.args)} arguments by position, and there are {len(positional)}", clause="P-5")
@@ -260,20 +263,18 @@ class _Calls:
             given[key] = value
         for argument in schema.arguments:
             if argument.name not in given:
-                if not argument.has_default_value():
+                if argument.default is None:
                     raise FormatError(f"the argument {argument.name!r} is missing", clause="P-5")
                 continue
             for value in _choices(given[argument.name]):
-                if not _fits(value, str(argument.type)):
+                if not _fits(value, argument.type):
                     raise FormatError(f"the argument {argument.name!r} is no {argument.type}", clause="P-5")
-        roots: frozenset[int] = frozenset()
-        for argument in schema.arguments:
-            if argument.name in given and argument.alias_info is not None and argument.alias_info.is_write:
-                self._check_write(given[argument.name])
-                roots |= self._of_all([given[argument.name]])
-        if roots:
-            return roots
-        return self._of_all(given.values()) if resolve.may_alias(name) else frozenset({limit})
+        op = OPS[name]
+        for written_to in op.writes:
+            self._check_write(given[written_to])
+        shared = (*op.writes, *op.views, *op.may_return_input)
+        roots = self._of_all(given[each] for each in shared if each in given)
+        return roots or frozenset({limit})
 
     def _check_write(self, argument: Argument) -> None:
         self.written |= {root for root in self._of_all([argument]) if root < self._program.first_call}
@@ -338,30 +339,31 @@ def _check_literal(
 _SCALARS: Mapping[str, tuple[type, ...]] = {
     "Tensor": (Value, int, bool, Float),  # torch makes a tensor of a number
     "int": (int, Value),
-    "SymInt": (int, Value),
     "float": (Float, int, Value),
     "bool": (bool, Value),
-    "number": (int, bool, Float, Value),
     "Scalar": (int, bool, Float, Value),
     "str": (str,),
     "Device": (Device, OwnDevice),
+    "ScalarType": (Dtype, OwnDtype),
+    "Layout": (Layout,),
+    "MemoryFormat": (MemoryFormat,),
 }
+"""What may stand for a type of a schema. A generator is none of a program's."""
+
+_LIST = re.compile(r"(.+)\[(\d*)\]")
 
 
 def _fits(value: Argument, kind: str) -> bool:
     """Whether an argument is of a type of a schema, as far as can be told without running anything."""
-    if kind.startswith("Optional["):
-        return value is None or _fits(value, kind[9:-1])
-    if kind.startswith("List["):
+    if kind.endswith("?"):
+        return value is None or _fits(value, kind[:-1])
+    if found := _LIST.fullmatch(kind):
+        inner, length = found[1], found[2]
         if isinstance(value, List | Tuple):
-            return all(_fits(each, kind[5:-1]) for item in value.items for each in _choices(item))
-        return isinstance(value, Value) or (kind in ("List[int]", "List[SymInt]") and type(value) is int)
-    if kind == "int" and isinstance(value, Dtype | OwnDtype | Layout | MemoryFormat):
-        return True  # the schema's word for them, too
-    if kind in ("ScalarType", "Layout", "MemoryFormat"):
-        return isinstance(value, Dtype | OwnDtype | Layout | MemoryFormat)
-    if kind == "int":
-        return type(value) is int or isinstance(value, Value)
+            return all(_fits(each, inner) for item in value.items for each in _choices(item))
+        return isinstance(value, Value) or (bool(length) and _fits(value, inner))
+    if type(value) is bool and kind in ("int", "float"):
+        return False
     return isinstance(value, _SCALARS.get(kind, ()))
 
 

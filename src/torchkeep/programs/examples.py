@@ -39,8 +39,8 @@ def examples_of(example: Any) -> tuple[Example, ...]:
     calls = [Example(*each) if isinstance(each, tuple) else each for each in several]
     if not calls or not all(isinstance(each, Example) for each in calls):
         raise TypeError(
-            "example is a tuple of the arguments of a call, such as example=(x,), or torchkeep.Example(x, mask=m), or a "
-            f"list of these, not {type(example).__name__}"
+            "example is a tuple of the arguments of a call, such as example=(x,), or torchkeep.Example(x, mask=m), or "
+            f"a list of these, not {type(example).__name__}"
         )
     return tuple(calls)
 

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from . import check, resolve
+from . import check
 from .capture import Captured
 from .examples import CannotCapture
-from .model import VERSION, Argument, Call, Choice, List, Mode, Parameter, Program, Value, parts, rebuilt
+from .model import VERSION, Argument, Call, Choice, Mode, Parameter, Program, Value, parts, rebuilt
 from .traces import Key, Link, Shared, Step, Trace
-from .trees import is_scalar, scalar_of
 
 _MODES: tuple[Mode, Mode] = ("eval", "train")
 
@@ -176,31 +175,18 @@ def _owner(step: Step) -> str:
 
 def _drop_defaults(step: Step, args: list[Any], kwargs: dict[str, Any]) -> None:
     """Take out of a call what its schema says already."""
-    if not step.schema:
-        return
-    defaults: list[Any] = []
-    for argument in resolve.overload(step.op, step.schema)._schema.arguments:
-        default = _as_data(argument.default_value) if argument.has_default_value() else _NO_DEFAULT
-        if not argument.kwarg_only:
-            defaults.append(default)
-        elif argument.name in kwargs and _is_same(kwargs[argument.name], default):
-            del kwargs[argument.name]
-    while args and _is_same(args[-1], defaults[len(args) - 1]):
+    positional: list[Any] = []
+    for name, default, keyword in step.defaults:
+        if not keyword:
+            positional.append(default)
+        elif name in kwargs and _is_same(kwargs[name], default):
+            del kwargs[name]
+    while args and positional and _is_same(args[-1], positional[len(args) - 1]):
         args.pop()
-
-
-_NO_DEFAULT = object()
 
 
 def _is_same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
-
-
-def _as_data(value: Any) -> Any:
-    """A default of a schema as an argument."""
-    if isinstance(value, list | tuple):
-        return List(tuple(map(_as_data, value)))
-    return scalar_of(value) if is_scalar(value) else _NO_DEFAULT
 
 
 def _aligned(traces: Mapping[Mode, Trace]) -> Iterator[_Row]:

@@ -1,7 +1,8 @@
 """A Program: what a module computes, as data.
 
-Calls stand in order and each makes one value. Values are numbered: first the tensors of the module tree, then constants,
-then the tensors that a caller gives, then one a call; so an argument can only refer backwards, and there are no cycles.
+Calls stand in order and each makes one value. Values are numbered: first the tensors of the module tree, then
+constants, then the tensors that a caller gives, then one a call; so an argument can only refer backwards, and there are
+no cycles.
 
 One Program holds both modes. What eval and train do alike stands there once; an argument that depends on the mode
 is a `Choice`, bound to the `training` flag of the modules that it follows, and a call that only one mode makes says so.

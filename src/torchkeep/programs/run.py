@@ -15,6 +15,7 @@ import torch
 
 from ..errors import CallError, brief, brief_text
 from .check import check
+from .guards import Guard, guard_of
 from .model import (
     Argument,
     Call,
@@ -276,10 +277,11 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
         target = targets[call.op]
         args = tuple([made(arg) for arg in call.args])
         kwargs = {name: made(arg) for name, arg in call.kwargs.items()}
-        if target is not None:
-            values.append(graph.call_function(target, args, kwargs))
-            continue
         name = program.ops[call.op][0]
+        if target is not None:
+            guard = guard_of(name)
+            values.append(graph.call_function(_guarded(target, guard) if guard else target, args, kwargs))
+            continue
         depth += -1 if name == END else 1
         if depth < 0:
             raise modes.error(None)
@@ -296,7 +298,17 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
     return _Function(torch.fx.GraphModule({}, graph).forward, renumbered, has_regions)
 
 
-_REGION = {GRAD: _grad, AUTOCAST: _autocast, END: _end}
+def _guarded(target: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
+    """An operator behind the check of its arguments."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        guard(args, kwargs)
+        return target(*args, **kwargs)
+
+    return call
+
+
+_REGION: Mapping[str, Callable[..., Any]] = {GRAD: _grad, AUTOCAST: _autocast, END: _end}
 
 
 def _is_slice_of_values(argument: Argument) -> bool:

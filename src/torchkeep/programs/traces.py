@@ -45,6 +45,7 @@ class Step(NamedTuple):
         stack: each module call that it was made in, from the outermost: the module's path, and which of its calls.
         args: what `Argument` is, with `Link` for `Value`.
         kwargs: the same by name.
+        defaults: of each argument of the schema, its name, its default as data, and whether it is given by name.
     """
 
     op: str
@@ -52,6 +53,7 @@ class Step(NamedTuple):
     stack: tuple[Within, ...]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    defaults: tuple[tuple[str, Any, bool], ...] = ()
 
 
 class Trace(NamedTuple):
@@ -216,6 +218,7 @@ class Reader:
                 stack,
                 tuple(self._argument(arg) for arg in args),
                 {key: self._argument(value) for key, value in kwargs.items()},
+                _defaults(schema),
             ),
         )
 
@@ -251,7 +254,7 @@ class Reader:
             return OwnDevice() if value == self._device else scalar_of(value)
         if isinstance(value, list | tuple):
             items = tuple(self._argument(item) for item in value)
-            return List(items) if isinstance(value, list) else Tuple(items)  # type: ignore[arg-type]
+            return List(items) if isinstance(value, list) else Tuple(items)
         if isinstance(value, slice):
             ends = tuple(self._argument(end) for end in (value.start, value.stop, value.step))
             return Slice(*ends)
@@ -273,6 +276,23 @@ def _normalised(node: torch.fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
             else:
                 args.append(value)
     return tuple(args), kwargs
+
+
+def _defaults(schema: Any) -> tuple[tuple[str, Any, bool], ...]:
+    return tuple(
+        (each.name, _as_data(each.default_value) if each.has_default_value() else _NO_DEFAULT, each.kwarg_only)
+        for each in (schema.arguments if schema else ())
+    )
+
+
+_NO_DEFAULT = object()
+
+
+def _as_data(value: Any) -> Any:
+    """A default of a schema as an argument."""
+    if isinstance(value, list | tuple):
+        return List(tuple(map(_as_data, value)))
+    return scalar_of(value) if is_scalar(value) else _NO_DEFAULT
 
 
 def _attribute(graph: Any, target: Any) -> Any:

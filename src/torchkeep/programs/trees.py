@@ -103,8 +103,9 @@ def described(obj: Any, leaf: Leaf, where: str = "", depth: int = 0) -> Argument
         raise CannotDescribe(f"{where or 'it'} is nested too deeply, or holds itself")
     if isinstance(obj, torch.Tensor | torch.SymInt | torch.SymBool | torch.SymFloat):
         return leaf(obj, where)
-    if (scalar := scalar_of(obj)) is not _NONE:
-        return scalar
+    if is_scalar(obj):
+        data: Argument = scalar_of(obj)
+        return data
     kind = type(obj)
     if kind is dict or kind is OrderedDict:
         for key in obj:
@@ -127,7 +128,7 @@ _NONE = object()
 
 
 def scalar_of(obj: Any) -> Any:
-    """A scalar, dtype, device ... as data, or `_NONE`."""
+    """A scalar, dtype, device ... as data; for what is none, `is_scalar` says so."""
     kind = type(obj)
     if obj is None or kind in (bool, str):
         return obj
