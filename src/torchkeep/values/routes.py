@@ -33,8 +33,8 @@ def audit_by_route(
             f"{path} holds no computation: it was saved without example=, or could not be captured. Nothing was "
             "loaded. Load it with its classes, or save it again with an example of a call."
         )
-    if not isinstance(classes, Mapping | None):
-        classes = list(classes)
+    if isinstance(classes, Iterator):
+        classes = list(classes)  # two routes may look at them
     closed: LoadError | None = None
     if route in ("auto", "structure"):
         resolver = Resolver(classes, trust, imported=True)
