@@ -32,8 +32,9 @@ What may not, and why:
 
 from __future__ import annotations
 
-import re
 from typing import Final, NamedTuple
+
+from .schemas import parse
 
 
 class Op(NamedTuple):
@@ -930,9 +931,7 @@ aten::feature_alpha_dropout_(Tensor(a!) self, float p, bool train) -> Tensor(a!)
     """
 aten::matmul(Tensor self, Tensor other) -> Tensor
 aten::mm(Tensor self, Tensor mat2) -> Tensor
-aten::mm.dtype(Tensor self, Tensor mat2, ScalarType out_dtype) -> Tensor
 aten::bmm(Tensor self, Tensor mat2) -> Tensor
-aten::bmm.dtype(Tensor self, Tensor mat2, ScalarType out_dtype) -> Tensor
 aten::mv(Tensor self, Tensor vec) -> Tensor
 aten::dot(Tensor self, Tensor tensor) -> Tensor
 aten::vdot(Tensor self, Tensor other) -> Tensor
@@ -940,7 +939,6 @@ aten::inner(Tensor self, Tensor other) -> Tensor
 aten::outer(Tensor self, Tensor vec2) -> Tensor
 aten::ger(Tensor self, Tensor vec2) -> Tensor
 aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor
-aten::addmm.dtype(Tensor self, Tensor mat1, Tensor mat2, ScalarType out_dtype, *, Scalar beta=1, Scalar alpha=1) -> Tensor
 aten::addmm_(Tensor(a!) self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> Tensor(a!)
 aten::addmv(Tensor self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor
 aten::addmv_(Tensor(a!) self, Tensor mat, Tensor vec, *, Scalar beta=1, Scalar alpha=1) -> Tensor(a!)
@@ -949,7 +947,6 @@ aten::addr_(Tensor(a!) self, Tensor vec1, Tensor vec2, *, Scalar beta=1, Scalar 
 aten::addbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor
 aten::addbmm_(Tensor(a!) self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor(a!)
 aten::baddbmm(Tensor self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor
-aten::baddbmm.dtype(Tensor self, Tensor batch1, Tensor batch2, ScalarType out_dtype, *, Scalar beta=1, Scalar alpha=1) -> Tensor
 aten::baddbmm_(Tensor(a!) self, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1) -> Tensor(a!)
 aten::chain_matmul(Tensor[] matrices) -> Tensor
 aten::einsum(str equation, Tensor[] tensors, *, int[]? path=None) -> Tensor  # may return: tensors
@@ -1285,7 +1282,7 @@ CALLS: Final[dict[str, Call]] = {
     **dict.fromkeys(("torch.sym_int", "torch.sym_float", "torch.sym_not"), Call(1, 1)),
     **dict.fromkeys(("torch.sym_max", "torch.sym_min"), Call(2, 2)),
     "torch.sym_ite": Call(3, 3),
-    "torch.sym_sum": Call(1, 1),
+    "torch.sym_sum": Call(1, 64),
     **dict.fromkeys(
         (
             *("torch._sym_sqrt", "torch._sym_sin", "torch._sym_cos", "torch._sym_tan", "torch._sym_asin"),
@@ -1298,31 +1295,20 @@ CALLS: Final[dict[str, Call]] = {
 """Functions of Python's that a program may call, by name. They are no operators of torch, and have no schema."""
 
 
-_ALIAS: Final = re.compile(r"Tensor\((\w+)(!?)(?: -> \*)?\)(?:\[\])?\??\)?\s*(?=(\w*))")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name for name in text.split() if name)
-
-
 def _op(line: str) -> tuple[str, Op]:
     """A line of the table, taken apart."""
-    schema, _, told = line.partition("  # ")
+    text, _, told = line.partition("  # ")
+    schema = parse(text)
+    assert schema
     facts = dict(part.partition(": ")[::2] for part in told.split("; ") if part)
-    arguments, _, results = schema.partition(" -> ") if "-> *" not in schema else schema.rpartition(" -> ")
-    aliased = [(mark, name) for mark, _, name in _ALIAS.findall(arguments)]
-    written = tuple(name for _, wrote, name in _ALIAS.findall(arguments) if wrote)
-    shared = {mark for mark, wrote, _ in _ALIAS.findall(results) if not wrote}
-    if "-> *)" in arguments:  # a list whose members the results are views of
-        shared |= {mark for mark, _ in aliased}
-    base, _, overload = schema.partition("(")[0].removeprefix("aten::").partition(".")
+    base, _, overload = schema.name.removeprefix("aten::").partition(".")
     return f"aten.{base}.{overload or 'default'}", Op(
-        schema=schema,
-        writes=written,
-        views=tuple(name for mark, name in aliased if mark in shared and name not in written),
-        may_return_input=_names(facts.get("may return", "")),
+        schema=text,
+        writes=tuple(one.name for one in schema.arguments if one.written),
+        views=tuple(one.name for one in schema.arguments if one.alias in schema.views and not one.written),
+        may_return_input=tuple(facts.get("may return", "").split()),
         random="random" in facts,
-        sizes=_names(facts.get("sizes", "")),
+        sizes=tuple(facts.get("sizes", "").split()),
     )
 
 
