@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.fx.experimental.symbolic_shapes  # what a backward would import, in every fork anew
 from torch.utils._pytree import tree_flatten
 
 from torchkeep.errors import TorchkeepError
@@ -285,8 +286,8 @@ class Maker:
 
     def filled(self, shape: Any, dtype: torch.dtype) -> torch.Tensor:
         rng = self.rng
-        while math.prod(shape) > 1 << 16:
-            shape = [min(one, 3) for one in shape]
+        if math.prod(shape) > 1 << 16:
+            shape = [min(one, 2) for one in shape[:8]]
         if dtype not in PLAIN:
             return torch.zeros(shape).to(dtype) if dtype.is_floating_point else torch.zeros(shape)
         if rng.random() < 0.4:

@@ -50,8 +50,8 @@ def overload(name: str, schema: str) -> Callable[..., Any]:
     known = OPS.get(name)
     if known is None:
         raise ProgramError(
-            f"The program calls {name[:200]!r}, which is not in the list of operators that a file may call. Nothing was "
-            "loaded. Save the model with its class instead of its program, or load its weights into your own model "
+            f"The program calls {name[:200]!r}, which is not in the list of operators that a file may call. Nothing "
+            "was loaded. Save the model with its class instead of its program, or load its weights into your own model "
             "with load_into."
         )
     found = _operator(name)
