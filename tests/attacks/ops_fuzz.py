@@ -399,22 +399,25 @@ def call(name: str, args: list[Any], kwargs: dict[str, Any], *, backward: bool) 
 class Finding(NamedTuple):
     name: str
     seed: int
+    first: int
     case: int
     died: str
     call: str
 
     def __str__(self) -> str:
-        return f"{self.name} --seed {self.seed} --case {self.case}: {self.died}: {self.call}"
+        return f"{self.name} --seed {self.seed} --first {self.first} --case {self.case}: {self.died}: {self.call}"
 
 
-def run_cases(name: str, seed: int, note: mmap.mmap | None, *, first: int, until: float, only: int | None) -> None:
+def run_cases(
+    name: str, seed: int, note: mmap.mmap | None, *, first: int, until: float, only: int | None, most: int | None = None
+) -> None:
     """Cases of one operator, one after the other; what runs now is noted before it runs."""
     rng = random.Random(f"{name} {seed} {first}")
     slots = Slots()
     maker = Maker(name, rng, slots)
     counts = {"ran": 0, "raised": 0, "refused": 0}
     number = first
-    while time.monotonic() < until or number == first:
+    while (time.monotonic() < until or number == first) if most is None else number < most:
         torch.manual_seed(rng.randrange(1 << 30))
         try:
             args, kwargs = maker.case()
@@ -439,7 +442,7 @@ def run_cases(name: str, seed: int, note: mmap.mmap | None, *, first: int, until
             note[16:40] = b"".join(counts[key].to_bytes(8, "little") for key in counts)
 
 
-def forked(name: str, seed: int, seconds: float, first: int) -> tuple[int, mmap.mmap]:
+def forked(name: str, seed: int, seconds: float, first: int, most: int | None) -> tuple[int, mmap.mmap]:
     """A process that runs cases of an operator; its number, and where it notes what it does."""
     note = mmap.mmap(-1, 4096)
     process = os.fork()
@@ -455,7 +458,7 @@ def forked(name: str, seed: int, seconds: float, first: int) -> tuple[int, mmap.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         warnings.simplefilter("ignore")
         torch.set_num_threads(1 + seed % 2)
-        run_cases(name, seed, note, first=first, until=time.monotonic() + seconds, only=None)
+        run_cases(name, seed, note, first=first, until=time.monotonic() + seconds, only=None, most=most)
     except MemoryError:
         os._exit(0)
     except BaseException as error:
@@ -466,7 +469,7 @@ def forked(name: str, seed: int, seconds: float, first: int) -> tuple[int, mmap.
 
 
 def campaign(
-    names: list[str], seed: int, seconds: float, workers: int, tell: Callable[[str], None]
+    names: list[str], seed: int, seconds: float, most: int | None, workers: int
 ) -> tuple[list[Finding], dict[str, list[int]]]:
     """Every operator for its share of the time, a few at once; what was found, and how many calls each had."""
     share = seconds * workers / len(names)
@@ -477,7 +480,7 @@ def campaign(
     while waiting or running:
         while waiting and len(running) < workers:
             name, first, left = waiting.pop()
-            process, note = forked(name, seed, left, first)
+            process, note = forked(name, seed, left, first, most)
             running[process] = (name, first, left, time.monotonic(), note)
         process, status = os.wait()
         name, first, left, began, note = running.pop(process)
@@ -491,9 +494,9 @@ def campaign(
             died = signal.Signals(os.WTERMSIG(status)).name
         else:
             died = note[3200:3800].rstrip(b"\0").decode(errors="replace") or f"ended with {status}"
-        finding = Finding(name, seed, number, died, text)
+        finding = Finding(name, seed, first, number, died, text)
         findings.append(finding)
-        tell(str(finding))
+        print(finding, flush=True)
         left -= time.monotonic() - began
         many = sum(one.name == name for one in findings)
         if left > 0 and many < 4:
@@ -507,6 +510,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", help="part of an operator's name, or all of it")
+    parser.add_argument("--cases", type=int, help="so many of each operator, however long they take")
     parser.add_argument("--case", type=int, help="run this one, here")
     parser.add_argument("--first", type=int, default=0, help="the number that the cases of its fork began with")
     parser.add_argument("--fence", action="store_true", help="what torch allocates lies against closed pages, too")
@@ -520,7 +524,9 @@ def main() -> int:
     if told.case is not None:
         run_cases(names[0], told.seed, None, first=told.first, until=math.inf, only=told.case)
         return 0
-    findings, counts = campaign(names, told.seed, told.seconds, told.workers, lambda text: print(text, flush=True))
+    findings, counts = campaign(
+        names, told.seed, told.seconds, told.cases, told.workers, lambda text: print(text, flush=True)
+    )
     ran, raised, refused = (sum(one[at] for one in counts.values()) for at in range(3))
     never = [name for name, one in counts.items() if not one[0]]
     print(f"{len(names)} operators, seed {told.seed}: {ran} calls ran, {raised} raised, {refused} were refused")

@@ -242,6 +242,35 @@ def test_a_schema_that_changed_is_refused_with_both() -> None:
         overload("aten.relu.default", "aten::relu(Tensor self, int n) -> Tensor")
 
 
+@pytest.mark.skipif(not RELEASE, reason="another torch may have them otherwise")
+@pytest.mark.parametrize(
+    ("name", "old"),
+    [
+        (
+            "aten.stft.default",  # before `align_to_window`
+            "aten::stft(Tensor self, int n_fft, int? hop_length=None, int? win_length=None, Tensor? window=None, "
+            "bool normalized=False, bool? onesided=None, bool? return_complex=None) -> Tensor",
+        ),
+        (
+            "aten.pad_sequence.default",  # before `padding_side`
+            "aten::pad_sequence(Tensor[] sequences, bool batch_first=False, float padding_value=0.) -> Tensor",
+        ),
+        (
+            "aten.scaled_dot_product_attention.default",  # before `enable_gqa`
+            "aten::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, "
+            "float dropout_p=0., bool is_causal=False, *, float? scale=None) -> Tensor",
+        ),
+        (
+            "aten.nonzero_static.default",  # before its size could vary
+            "aten::nonzero_static(Tensor self, *, int size, int fill_value=-1) -> Tensor",
+        ),
+    ],
+)
+def test_what_older_releases_wrote_is_called_as_it_is(name: str, old: str) -> None:
+    assert old != OPS[name].schema
+    assert overload(name, old) is _operator(name)
+
+
 def test_an_upgrade_writes_the_call_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     old = "aten::softplus(Tensor self, Scalar scale, Scalar threshold=20) -> Tensor"
 

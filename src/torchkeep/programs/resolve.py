@@ -30,7 +30,11 @@ class Upgrade(NamedTuple):
 
 
 UPGRADES: Final[dict[str, tuple[Upgrade, ...]]] = {}
-"""By name, the schemas of older releases that today's no longer takes as they are."""
+"""By name, the schemas of older releases that today's no longer takes as they are.
+
+None yet: since 2.6, the oldest torch that torchkeep takes, operators of the list only got more arguments with defaults
+(`stft` its ``align_to_window``, `pad_sequence` its ``padding_side``), and those are called as they are.
+"""
 
 
 def overload(name: str, schema: str) -> Callable[..., Any]:
