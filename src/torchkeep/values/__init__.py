@@ -15,6 +15,7 @@ except ModuleNotFoundError as _error:
         name="torch",
     ) from _error
 
+from ..programs import Example as Example
 from . import codecs as codecs
 from . import modules as modules
 from .bind import Match as Match
