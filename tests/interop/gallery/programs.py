@@ -301,7 +301,7 @@ def _difference(wanted: Any, have: Any, tolerance: float | None = None) -> str:
         pairs = [(i, a, b) for i, (a, b) in enumerate(zip(tensors, filter(torch.is_tensor, have), strict=True))]
     for name, a, b in pairs:
         if not isinstance(a, torch.Tensor):
-            if a is not b and not a == b and not (a != a and b != b):
+            if a is not b and a != b and repr(a) != repr(b):
                 return f"wrong: part {name} is {b!r} instead of {a!r}"
         elif a.dtype != b.dtype or a.shape != b.shape:
             return f"wrong: part {name} is {b.dtype} {tuple(b.shape)} instead of {a.dtype} {tuple(a.shape)}"
@@ -318,7 +318,9 @@ def _equal(a: torch.Tensor, b: torch.Tensor, tolerance: float | None) -> bool:
     if tolerance is None or not (a.is_floating_point() or a.is_complex()):
         a, b = (each.contiguous().flatten().view(torch.uint8) if each.numel() else each for each in (a, b))
         return torch.equal(a, b)
-    return torch.allclose(a.to(torch.complex128), b.to(torch.complex128), rtol=tolerance, atol=tolerance, equal_nan=True)
+    return torch.allclose(
+        a.to(torch.complex128), b.to(torch.complex128), rtol=tolerance, atol=tolerance, equal_nan=True
+    )
 
 
 def _varied(call: Call) -> Iterator[Call]:
