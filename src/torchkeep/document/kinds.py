@@ -358,7 +358,6 @@ OWN_FIELDS = frozenset(
         "value",
         "entropy",
         "spawn_key",
-        "program",
         "constants",
     }
 )

@@ -11,7 +11,7 @@ from ..document import Document, Finding, Typed
 from ..errors import FormatError
 from ..programs import Captured, Runner, capture_program, decode, encode, summary
 from .encode import Context, Parts, codecs, typed
-from .standins import Skeleton
+from .standins import RUNNER, Skeleton
 from .state import is_a
 from .wrappers import unwrapped
 
@@ -33,10 +33,6 @@ class ProgramModule(Skeleton):
         return vars(self)[RUNNER](self, args, kwargs)
 
 
-RUNNER = "(program)"
-"""Where a `ProgramModule` keeps its program; no attribute of a file can have this name."""
-
-
 def computed_by(obj: Any, example: Any, dynamic_shapes: Any) -> tuple[dict[int, Mapping[str, Any]], list[Finding]]:
     """What is kept beside a module that is saved with an example, by its `id`, and what was noticed.
 
@@ -54,12 +50,8 @@ def computed_by(obj: Any, example: Any, dynamic_shapes: Any) -> tuple[dict[int, 
     return ({} if captured is None else {id(module): {"program": captured}}), findings
 
 
-def _program(captured: Captured, context: Context) -> Parts:
-    fields = {
-        "summary": summary(captured.program),
-        "text": encode(captured.program),
-        "constants": captured.constants,
-    }
+def _program(held: Captured | Runner, context: Context) -> Parts:
+    fields = {"summary": summary(held.program), "text": encode(held.program), "constants": held.constants}
     return typed("program", fields)
 
 
@@ -76,4 +68,4 @@ def runner_of(document: Document, node: Typed, fields: dict[str, Any]) -> Runner
     return Runner(program, fields["constants"])
 
 
-codecs[Captured] = _program
+codecs.update({Captured: _program, Runner: _program})
