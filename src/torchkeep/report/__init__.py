@@ -3,6 +3,7 @@
 from .compare import tell as tell
 from .diff import Difference as Difference
 from .diff import DiffReport as DiffReport
+from .explain import ExplainReport as ExplainReport
 from .file import FileReport as FileReport
 from .file import describe as describe
 from .reports import LoadReport as LoadReport

@@ -25,6 +25,7 @@ from .binding import bind as bind
 from .build import build as build
 from .encode import Encoded as Encoded
 from .encode import encode as encode
+from .explain import explain as explain
 from .fill import fill as fill
 from .fill import stored_of as stored_of
 from .finish import cast_findings as cast_findings
