@@ -19,7 +19,18 @@ import msgspec
 
 from . import containers, document, storage
 from .errors import DestinationError, FormatError, LoadError, SaveError, TorchkeepWarning, brief, printable
-from .report import DiffReport, ExplainReport, FileReport, LoadReport, ObjectReport, SaveReport, count, describe, tell
+from .report import (
+    DiffReport,
+    ExplainReport,
+    FileReport,
+    LoadReport,
+    ObjectReport,
+    SaveReport,
+    count,
+    describe,
+    still_lacking,
+    tell,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -440,7 +451,8 @@ def explain(
             same_bytes=_Reader(source, contents).same_bytes,
             texts=getattr(file, "sources", {}),
         )
-    return ExplainReport(name, contents.kind, found.names, found.changes, found.fit, file.routes, found.way)
+    routes = still_lacking(file.routes, found.names, found.structure)
+    return ExplainReport(name, contents.kind, found.names, found.changes, found.fit, routes, found.way)
 
 
 class _Side:

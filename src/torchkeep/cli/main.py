@@ -1,6 +1,7 @@
 """`torchkeep VERB FILE ...`: parse the command line, call the verb, print what it tells.
 
-Exit status of `inspect` and `explain`: 0 done, 1 the verb raised (its message stands on standard error), 2 the call was wrong.
+Exit status of `inspect` and `explain`: 0 done, 1 the verb raised (its message stands on standard error), 2 the call was
+wrong.
 Exit status of `diff`, as of the program of that name: 0 no difference, 1 the files differ, 2 trouble of any sort.
 """
 

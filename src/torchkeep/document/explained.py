@@ -151,9 +151,18 @@ class Way(msgspec.Struct, frozen=True):
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """What was found out about a file: see `ExplainReport`."""
+    """What was found out about a file: see `ExplainReport`.
+
+    Attributes:
+        names: how every name stands.
+        changes: classes that changed.
+        fit: how the weights fit a model.
+        way: the call to make.
+        structure: the call that loads the whole, where it passes every check by itself; ``""`` otherwise.
+    """
 
     names: tuple[Standing, ...]
     changes: tuple[ClassChange, ...]
     fit: Fit | None
     way: Way
+    structure: str = ""

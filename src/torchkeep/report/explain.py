@@ -141,6 +141,28 @@ class ExplainReport(msgspec.Struct, frozen=True):
         return f"ExplainReport(path={self.path!r}, clear={self.clear}, call={self.way.call!r})"
 
 
+def still_lacking(routes: tuple[Route, ...], names: tuple[Standing, ...], call: str) -> tuple[Route, ...]:
+    """The routes of a file without what this program has.
+
+    Args:
+        routes: as the file alone tells them.
+        names: how its names stand here.
+        call: the call that loads the whole, where there is one.
+    """
+    opened = tuple(f"{it.name}: " for it in names if it.status == "opens")
+    entries = [(f"{it.name}: ", f"{it.name}: {it.candidates[0].entry}") for it in names if it.candidates]
+    records = tuple(f"{it.name}: " for it in names if it.record)
+    found = []
+    for route in routes:
+        if route.name == "structure":
+            left = [lack for lack in route.lacks if not lack.startswith(opened)]
+            lacks = tuple(next((entry for name, entry in entries if lack.startswith(name)), lack) for lack in left)
+            is_open = all(lack.startswith(records) for lack in lacks)
+            route = Route(route.name, is_open, lacks, call or route.call)
+        found.append(route)
+    return tuple(found)
+
+
 _STATUS = {
     "unnamed": "is where it was, and opens when it is named",
     "moved": "moved",

@@ -119,7 +119,7 @@ def candidates(
     info: ClassInfo | None,
     taken: frozenset[int],
 ) -> tuple[str, list[tuple[Any, Candidate]]]:
-    """What a name that does not open may be: ``"moved"``, ``"renamed"`` or ``"missing"``, and the candidates, best first.
+    """What a name that does not open may be: ``"moved"``, ``"renamed"`` or ``"missing"``, and candidates, best first.
 
     Args:
         closed: the name, its role, and why it does not open.

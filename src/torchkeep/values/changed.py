@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ..document import ClassChange, ClassInfo, Document, Ref, TensorRef, Typed, Value
+from ..document import ClassChange, ClassInfo, Document, Ref, Shape, TensorRef, Typed, Value
 from ..errors import brief, brief_text, in_code
 from . import sources
 from .audit import computed_names
@@ -39,7 +39,7 @@ class Objects:
     Attributes:
         name: the class as the file calls it.
         nodes: the objects.
-        columns: for ``"attributes"``, ``"parameters"``, ``"buffers"`` and ``"modules"``, the names that some have there.
+        columns: the names that some have, by where: ``"attributes"``, ``"parameters"``, ``"buffers"``, ``"modules"``.
         every: names that all of them have.
         children: the classes of submodules, by name.
         is_root: whether one of them is what is loaded.
@@ -206,7 +206,9 @@ class Difference:
                     continue
                 saved = dict(self._shapes(node, name))
                 now = list(shapes(expression, scope))
-                rows = [(tail, saved.get(tail), shape, used) for tail, shape, used in now if saved.get(tail) != shape]
+                rows: list[tuple[str, Shape | None, Shape | None, tuple[str, ...]]] = [
+                    (tail, saved.get(tail), shape, used) for tail, shape, used in now if saved.get(tail) != shape
+                ]
                 if now and made_by(expression) in _PLAIN:
                     made = {tail for tail, *_ in now}
                     rows += [(tail, shape, None, ()) for tail, shape in saved.items() if tail not in made]
@@ -319,7 +321,7 @@ class Difference:
         return all(saved.get(tail) == shape for tail, shape, _ in made)
 
     def _value(self, name: str, imports: dict[str, None]) -> tuple[str, str]:
-        """The expression of today's `__init__` in terms of the state, and a comment; ``...`` where it cannot be said."""
+        """The expression of today's `__init__` in terms of the state, or ``...``; and a comment."""
         expression = self.sketch.only(name)
         if expression is None:
             several = len(self.sketch.assigned.get(name, ())) > 1
@@ -392,7 +394,7 @@ class _Writer(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         name = node.id
-        if self.sketch.arguments is not None and name in self.sketch.arguments:
+        if self.sketch.arguments is not None and self.sketch.is_argument(name, self.owner):
             for attribute, argument in self.sketch.direct.items():
                 if argument == name and attribute in self.objects.columns["attributes"]:
                     return ast.parse(f"state.attributes[{attribute!r}]", mode="eval").body
@@ -401,13 +403,16 @@ class _Writer(ast.NodeTransformer):
                 raise Unknown
             self.notes.append(f"the default of {name}")
             return default
+        if name in self.sketch.local.get(self.owner, ()):
+            raise Unknown
         module = sys.modules.get(self.owner.__module__)
         namespace = vars(ModuleType)["__dict__"].__get__(module) if is_a(module, ModuleType) else {}
         if name not in namespace:
             if hasattr(builtins, name):
                 return node
             raise Unknown
-        self.imports.append(self._import_of(name, namespace[name]))
+        if statement := self._import_of(name, namespace[name]):
+            self.imports.append(statement)
         return node
 
     def _import_of(self, name: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What stands between a file and today's code: which classes open, which changed, how weights fit, and the call to make.
+"""What stands between a file and today's code: which classes open, which changed, how weights fit, and what to call.
 
 It looks at what the program has imported and at source text. Nothing is imported, made or run, and no tensor is read.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -87,11 +87,13 @@ def explain(
     fitting = fit_of(document, start, model, path=path, same_bytes=same_bytes) if model is not None else None
     calls = _Calls(document, start, positions, path, key, found)
     way = calls.into(fitting) if fitting is not None else None
+    whole = calls.load(changes, with_model=fitting is not None)
     return Explained(
         names=tuple(found.standings),
         changes=tuple(changes),
         fit=None if fitting is None else fitting.fit,
-        way=way or calls.load(changes, with_model=fitting is not None),
+        way=way or whole,
+        structure=whole.call if whole.checked and "route='skeleton'" not in whole.call else "",
     )
 
 
@@ -112,7 +114,9 @@ class _Names:
         closed = self._open()
         taken = frozenset(id(opened.obj) for opened in self.opened.values())
         imported = Imported() if closed else None
-        for (name, role), why in {**dict.fromkeys(self.opened), **closed}.items():
+        order = {_name(node): i for i, node in enumerate(self.document.nodes) if _is_named(node)}
+        every: dict[tuple[str, str], Closed | None] = {**dict.fromkeys(self.opened), **closed}
+        for (name, role), why in sorted(every.items(), key=lambda it: order[it[0][0]]):
             if why is None:
                 opened = self.opened[name, role]
                 now = name if opened.how == "table" else class_name(opened.obj)
@@ -128,9 +132,7 @@ class _Names:
         """As an audit does, without ending at what does not open."""
         document = self.document
         holders = _holders(document, self.positions)
-        typed = [
-            (i, node) for i in self.positions if isinstance(node := document.nodes[i], Typed) and node.kind in ROLES
-        ]
+        typed = [(i, node) for i in self.positions if _is_named(node := document.nodes[i])]
         lasts = Counter(last_name(name) for name in {_name(node) for _, node in typed})
         closed: dict[tuple[str, str], Closed] = {}
         known: dict[tuple[str, str, frozenset[str]], Opened | Closed] = {}
@@ -182,6 +184,10 @@ class _Names:
         return {name: cls for name, cls in {**opened, **self.proposed}.items() if is_a(cls, type) and is_quiet(cls)}
 
 
+def _is_named(node: object) -> TypeGuard[Typed]:
+    return isinstance(node, Typed) and node.kind in ROLES
+
+
 def _name(node: Typed) -> str:
     return node.text("name" if node.kind in ("function", "class") else "class")
 
@@ -214,8 +220,8 @@ class _Calls:
             kept = sum(kind in ("missing", "mismatched") for kind, *_ in fit.left)
             lost = sum(kind in ("unexpected", "mismatched") for kind, *_ in fit.left)
             notes.append(
-                f"What is allowed is a loss: {kept} of the model's tensors keep the values that they have, and {lost} of "
-                "the file's are left out."
+                f"What is allowed is a loss: {kept} of the model's tensors keep the values that they have, and {lost} "
+                "of the file's are left out."
             )
         return Way(f"torchkeep.load_into(model, {self.path!r}{arguments})", (), True, " ".join(notes))
 
@@ -231,7 +237,9 @@ class _Calls:
             lost = [it for it in missing if it.status == "missing"]
             names = ", ".join(brief_text(it.name, length=100) for it in (lost or missing)[:3])
             if lost:
-                note = f"Nothing that is imported here fits {names}. Where its class still exists, import it and ask again."
+                note = (
+                    f"Nothing that is imported here fits {names}. If its class still exists, import it and ask again."
+                )
             else:
                 note = f"{names} {brief_text(missing[0].reason)}."
             return self.other(note, with_model)
@@ -299,15 +307,15 @@ class _Calls:
         weights = has_state_dict(self.document, self.start)
         parts = [] if weights else [key for key, _ in parts_with_weights(self.document, self.start)]
         if (weights or len(parts) == 1) and not with_model:
-            note += " Its weights go into a model that you build; pass that as model= to see how they fit."
-            return Way(f"torchkeep.load_into(model, {self.path!r}{self.key})", (), False, note)
+            into = f"torchkeep.load_into(model, {self.path!r}{self.key})"
+            note += f" For a model that you build there is {into}: pass it as model= to see how its weights fit."
         try:
             self._audit({}, set(), skeleton=True)
         except LoadError:
             return Way("", (), False, f"{note} No route is left.")
         if not any(isinstance(node := self.document.nodes[i], Typed) and node.kind == "module" for i in self.positions):
             return Way("", (), False, note)
-        note += " The skeleton is left: the tree with its weights, which does not run."
+        note += " The skeleton is always there: the tree with its weights, which does not run."
         return Way(f"torchkeep.load({self.path!r}{self.key}, route='skeleton')", (), True, note)
 
     def _audit(self, given: Mapping[str, Any], allow: set[str], *, skeleton: bool = False) -> None:

@@ -1,6 +1,6 @@
 """How the weights of a file fit a model that somebody built, and the `rename=` that makes them fit.
 
-What is proposed is held against the model by the very check that `load_into` makes before it writes. Nothing is written.
+What is proposed is held against the model by the very check that `load_into` makes. Nothing is written.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def fit_of(document: Document, start: Value, model: torch.nn.Module, *, path: st
     before = matched([])
     if before is None:
         return Fitting(Fit(part=part, problem="its names cannot be compared"))
-    best, pairs, told = before, [], {}
+    best = before
+    pairs: list[tuple[str, str]] = []
+    told: dict[tuple[str, str], tuple[int, Sure]] = {}
     if before.missing or before.unexpected or before.mismatched:
         best, pairs, told = _renamed(document, weights, targets, before, matched)
     fit = Fit(

@@ -47,6 +47,8 @@ class Outline:
         mentioned: every name that a method of it assigns.
         direct: arguments that are kept as they are, by attribute: ``self.width = width``.
         unsure: why names may be missing here.
+        owner: the class whose `__init__` has the arguments.
+        local: for each base, names that mean something else inside of its `__init__`.
     """
 
     arguments: dict[str, ast.expr | None] | None = None
@@ -54,6 +56,13 @@ class Outline:
     mentioned: set[str] = field(default_factory=set)
     direct: dict[str, str] = field(default_factory=dict)
     unsure: list[str] = field(default_factory=list)
+    owner: type = object
+    local: dict[type, set[str]] = field(default_factory=dict)
+
+    def is_argument(self, name: str, base: type) -> bool:
+        """Whether a name in the `__init__` of a base is an argument that nothing is assigned to on the way."""
+        known = self.arguments is not None and name in self.arguments and base is self.owner
+        return known and name not in self.local.get(base, ())
 
     def only(self, name: str) -> Expression | None:
         """The one expression that a name is assigned; None where there are several, or none that is plain."""
@@ -63,8 +72,8 @@ class Outline:
 
 def outline(cls: type) -> Outline:
     """Read a class and its bases."""
-    found = Outline()
     owner = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    found = Outline(owner=owner)
     if (init := _method(owner, "__init__")) is not None:
         found.arguments = arguments_of(init)
         if init.args.kwarg or init.args.vararg:
@@ -81,7 +90,8 @@ def outline(cls: type) -> Outline:
             if not base.__module__.startswith("torch."):
                 found.unsure.append(f"the source of {class_name(base)} is not to be had")
             continue
-        tree = _parse("".join(["if True:\n", *definition.lines]))
+        lines = definition.lines
+        tree = _parse("".join(["if True:\n" if lines[0][:1].isspace() else "", *lines]))
         _mention(found, base, tree)
         if base.__module__.partition(".")[0] != "torch" and (init := _method(base, "__init__")) is not None:
             _assign(found, base, init)
@@ -124,11 +134,15 @@ def _mention_constant(found: Outline, name: ast.expr, verb: str) -> None:
 
 def _assign(found: Outline, base: type, init: ast.FunctionDef) -> None:
     """Note what one `__init__` assigns, and to what."""
+    stores = {it.id for it in ast.walk(init) if isinstance(it, ast.Name) and not isinstance(it.ctx, ast.Load)}
+    own = {*arguments_of(init), *(it.arg for it in (init.args.vararg, init.args.kwarg) if it)}
+    found.local[base] = stores | (own if base is not found.owner else own - set(found.arguments or ()))
     me = next((it.arg for it in (*init.args.posonlyargs, *init.args.args)), "")
+    pairs: list[tuple[ast.expr, ast.expr]]
     for node in ast.walk(init):
         match node:
             case ast.Assign(targets=targets, value=value):
-                pairs = [(target, value) for target in targets]
+                pairs = [(each, value) for each in targets]
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 pairs = [(target, value)]
             case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=verb)) if owner == me and verb in _REGISTER:
@@ -138,11 +152,11 @@ def _assign(found: Outline, base: type, init: ast.FunctionDef) -> None:
                 continue
             case _:
                 continue
-        for target, value in pairs:
-            if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == me:
-                name = _mangled(target.attr, base)
+        for to, value in pairs:
+            if isinstance(to, ast.Attribute) and isinstance(to.value, ast.Name) and to.value.id == me:
+                name = _mangled(to.attr, base)
                 found.assigned.setdefault(name, []).append((base, value))
-                if isinstance(value, ast.Name) and found.arguments is not None and value.id in found.arguments:
+                if isinstance(value, ast.Name) and found.is_argument(value.id, base):
                     found.direct[name] = value.id
 
 
@@ -180,12 +194,14 @@ class Scope:
         attributes: plain attributes that the file has, or {}.
         defaults: whether an argument that the file does not tell of counts as its default.
         used: defaults that were taken, as text.
+        base: the class in whose `__init__` the expression stands.
     """
 
     outline: Outline
     attributes: Mapping[str, Any]
     defaults: bool
     used: list[str] = field(default_factory=list)
+    base: type = object
 
     def value(self, node: ast.expr) -> Any:
         """The value of a plain expression of numbers.
@@ -216,6 +232,8 @@ class Scope:
         raise Unknown
 
     def _argument(self, name: str) -> Any:
+        if not self.outline.is_argument(name, self.base):
+            raise Unknown
         for attribute, argument in self.outline.direct.items():
             if argument == name and attribute in self.attributes:
                 return self.attributes[attribute]
@@ -243,6 +261,7 @@ def shapes(expression: Expression, scope: Scope) -> Iterator[tuple[str, tuple[in
     given: dict[str, ast.expr] = dict(zip(names, node.args, strict=False))
     given |= {it.arg: it.value for it in node.keywords if it.arg}
     scope.used.clear()
+    scope.base = owner
     try:
         found = made({name: scope.value(value) for name, value in given.items() if name in names})
     except (Unknown, KeyError, TypeError, ZeroDivisionError):

@@ -44,8 +44,8 @@ def propose(
     told: dict[tuple[str, str], tuple[int, Sure]] = {}
     for pair in pairs:
         below = [name for name in found if name == pair[0] or not pair[0] or name.startswith(pair[0] + ".")]
-        worst = max((sure[name] for name in below), key=_ORDER.index, default="sure")
-        told[pair] = (len(below), worst)
+        worst = max((_ORDER.index(sure[name]) for name in below), default=0)
+        told[pair] = (len(below), _ORDER[worst])
     return [pair for pair in pairs if told[pair][0] or pair[0] != pair[1]], told
 
 
@@ -201,11 +201,11 @@ def _grouped(renamed: Mapping[str, str]) -> list[tuple[str, str]]:
     waiting = [root]
     while waiting:
         branch = waiting.pop()
-        new = _one_new(branch)
-        if new is None:
+        becomes = _one_new(branch)
+        if becomes is None:
             waiting += reversed(branch.inner.values())
-        elif new != branch.prefix:
-            pairs.append((branch.prefix, new))
+        elif becomes != branch.prefix:
+            pairs.append((branch.prefix, becomes))
     return pairs
 
 
