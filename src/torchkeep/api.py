@@ -451,7 +451,7 @@ def explain(
             same_bytes=_Reader(source, contents).same_bytes,
             texts=getattr(file, "sources", {}),
         )
-    routes = still_lacking(file.routes, found.names, found.structure)
+    routes = still_lacking(file.routes, found.names, found.changes, found.structure)
     return ExplainReport(name, contents.kind, found.names, found.changes, found.fit, routes, found.way)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..document import ClassChange, Fit, Standing, Way
+from ..document import ClassChange, Fit, Renaming, Standing, Way
 from ..errors import brief, printable
 from .reports import Route, count
 
@@ -111,8 +111,7 @@ class ExplainReport(msgspec.Struct, frozen=True):
         for word, names in (("missing", fit.missing), ("unexpected", fit.unexpected)):
             yield from _cut([f"{word}: {name}" for name in names], most)
         yield from _cut([f"mismatched: {name}: file {ours}, model {its}" for name, ours, its in fit.mismatched], most)
-        for pair in fit.rename:
-            yield f"rename {brief(pair.old)} -> {brief(pair.new)}  {count(pair.tensors, 'tensor')}, {pair.sure}"
+        yield from _cut(list(_pairs(fit.rename)), most)
         if fit.rename and fit.left:
             yield from _cut([f"left {kind}: {name}: {what}" for kind, name, what in fit.left], most)
 
@@ -141,12 +140,15 @@ class ExplainReport(msgspec.Struct, frozen=True):
         return f"ExplainReport(path={self.path!r}, clear={self.clear}, call={self.way.call!r})"
 
 
-def still_lacking(routes: tuple[Route, ...], names: tuple[Standing, ...], call: str) -> tuple[Route, ...]:
+def still_lacking(
+    routes: tuple[Route, ...], names: tuple[Standing, ...], changes: tuple[ClassChange, ...], call: str
+) -> tuple[Route, ...]:
     """The routes of a file without what this program has.
 
     Args:
         routes: as the file alone tells them.
         names: how its names stand here.
+        changes: its classes that changed.
         call: the call that loads the whole, where there is one.
     """
     opened = tuple(f"{it.name}: " for it in names if it.status == "opens")
@@ -157,8 +159,9 @@ def still_lacking(routes: tuple[Route, ...], names: tuple[Standing, ...], call: 
         if route.name == "structure":
             left = [lack for lack in route.lacks if not lack.startswith(opened)]
             lacks = tuple(next((entry for name, entry in entries if lack.startswith(name)), lack) for lack in left)
-            is_open = all(lack.startswith(records) for lack in lacks)
-            route = Route(route.name, is_open, lacks, call or route.call)
+            older = tuple(f"a migration of {it.now}: {', '.join(it.lacking)}" for it in changes if it.lacking)
+            is_open = not older and all(lack.startswith(records) for lack in lacks)
+            route = Route(route.name, is_open, lacks + older, call or route.call)
         found.append(route)
     return tuple(found)
 
@@ -170,6 +173,22 @@ _STATUS = {
     "missing": "missing: nothing that is imported here fits",
     "refused": "does not open",
 }
+
+
+def _pairs(rename: tuple[Renaming, ...]) -> Iterator[str]:
+    """Pairs that differ in their numbers alone on one line."""
+    alike: dict[tuple[str, str, str], list[Renaming]] = {}
+    for pair in rename:
+        alike.setdefault((_masked(pair.old), _masked(pair.new), pair.sure), []).append(pair)
+    for (old, new, sure), pairs in alike.items():
+        if len(pairs) == 1:
+            old, new = pairs[0].old, pairs[0].new
+        times = f" in {len(pairs):,} pairs" if len(pairs) > 1 else ""
+        yield f"rename {brief(old)} -> {brief(new)}  {count(sum(it.tensors for it in pairs), 'tensor')}{times}, {sure}"
+
+
+def _masked(name: str) -> str:
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
 def _cut(lines: list[str], most: int | None) -> Iterator[str]:

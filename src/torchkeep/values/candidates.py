@@ -10,6 +10,7 @@ import functools
 import site
 import sys
 import sysconfig
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
@@ -28,6 +29,8 @@ _MAX_CLASSES = 200_000
 """Most classes that are looked at."""
 _MAX_NEAR = 2_000
 """Most classes whose source is read to find one that was renamed."""
+_MAX_ALIKE = 500
+"""Most classes of one last name that are weighed."""
 _MAX_SHOWN = 8
 """Most candidates of a name."""
 _ENOUGH = 0.6
@@ -64,26 +67,33 @@ class Imported:
 
     def alike(self, name: str) -> list[Any]:
         """Those whose last name is that of a name of the file."""
-        return self.by_last.get(last_name(name), [])
+        return self.by_last.get(last_name(name), [])[:_MAX_ALIKE]
 
-    def near(self, name: str) -> list[Any]:
-        """Those of the same top-level package, and those of the person's own code."""
+    def near(self, name: str, held: Held) -> list[type]:
+        """Classes of the same top-level package, and of the person's own code, whose methods use the file's names."""
         package = name.partition(":")[0].partition(".")[0]
-        found = [it for it in self.all if _package(it) == package or not _is_installed(it.__module__)]
+        found: list[type] = []
+        for it in self.all:
+            if isinstance(it, type) and (_package(it) == package or not _is_installed(it.__module__)):
+                used = len(held.every & _used(it))
+                if used >= _ENOUGH * len(held.every):
+                    found.append(it)
         return found[:_MAX_NEAR]
 
 
 def _defined(values: Iterable[Any], seen: set[int]) -> Iterator[Any]:
     """Classes, those inside of classes, and functions, that are of no package left out."""
-    waiting = list(values)
+    waiting = deque(list(values))  # at once: another thread may import meanwhile
     while waiting:
-        value = waiting.pop(0)
+        value = waiting.popleft()
+        if id(value) in seen:
+            continue
         kind = type(value)
         if kind is FunctionType:
             counts = type(value.__module__) is str
         else:
             counts = is_a(value, type) and is_quiet(value)
-        if not counts or id(value) in seen:
+        if not counts:
             continue
         seen.add(id(value))
         if _package(value) in _OUTSIDE:
@@ -132,13 +142,20 @@ def candidates(
     ranked = sorted((_judge(it, closed, held, info) for it in alike), key=lambda it: it.rank, reverse=True)
     if ranked:
         return "moved", list(_told(ranked, closed, moved=True))
-    near = [it for it in imported.near(closed.name) if id(it) not in taken and _suits(it, closed)]
     if closed.role not in _WITH_NAMES:
         return "missing", []
+    near = [it for it in imported.near(closed.name, held) if id(it) not in taken and _suits(it, closed)]
     judged = (_judge(it, closed, held, info) for it in near)
     fitting = [it for it in judged if it.same or (it.share >= _ENOUGH and it.common >= min(2, len(held.every)) > 0)]
     ranked = sorted(fitting, key=lambda it: it.rank, reverse=True)
     return ("renamed" if ranked else "missing"), list(_told(ranked, closed, moved=False))
+
+
+def _used(cls: type) -> set[str]:
+    """Names of attributes that the methods of a class and of its bases use: quick to ask, and more than they assign."""
+    codes = [code for base in cls.__mro__ if base is not object for code in sources._codes(base).values()]
+    texts = {text for code in codes for text in code.co_consts if type(text) is str}  # of register_buffer and its like
+    return texts.union(*(code.co_names for code in codes))
 
 
 _WITH_NAMES = frozenset({"module", "object", "derived"})

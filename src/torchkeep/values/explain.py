@@ -39,6 +39,8 @@ from .state import is_a
 from .trust import Closed, Opened, Resolver, is_quiet, last_name
 
 _CHANGING = ("module", "object", "derived")
+_IN_LINE = 4
+"""Most pairs that stand in one line of a call."""
 _LONGEST_NAME = 180
 """Longest name of a file that a call spells out."""
 
@@ -77,7 +79,7 @@ def explain(
     today = found.today()
     changes: list[ClassChange] = []
     for name, objects in found.objects.items():
-        objects.is_root = bool(objects.nodes) and document.node(start) in objects.nodes[:1]
+        objects.is_root = any(node is document.node(start) for node in objects.nodes[:1])
         info, cls = document.classes.get(name), today.get(name)
         if info is not None and isinstance(cls, type):
             text = texts.get(name.partition(":")[0])
@@ -209,7 +211,8 @@ class _Calls:
         if fit.problem or not fitting.checked:
             return None
         pairs = [(it.old, it.new) for it in fit.rename]
-        arguments = self.key + (f", rename={pairs!r}" if pairs else "")
+        rows = "\n".join(["[", *(f"    {pair!r}," for pair in pairs), "]"]) if len(pairs) > _IN_LINE else repr(pairs)
+        arguments = self.key + (f", rename={rows}" if pairs else "")
         if fitting.allow:
             arguments += f", allow={{{', '.join(map(repr, fitting.allow))}}}"
         arguments += ", assign=True" * fitting.assign

@@ -17,7 +17,7 @@ from .binding import _weights, bind
 from .names import Renames
 from .renaming import Kind, propose, renamings
 
-_MAX_PAIRS = 200
+_MAX_PAIRS = 2000
 """Most pairs that a call is spelled out for."""
 
 Matcher = Callable[[list[tuple[str, str]]], "Match | None"]
@@ -105,6 +105,10 @@ def _renamed(
     filled = {*before.rows, *before.others, *before.blank, *before.extra} - wrong
     every = [*weights.rows, *weights.others, *weights.extra, *weights.blank]
     settled = {old: new for old in every if (new := before.renamed.get(old, old)) in filled}
+    loose = {_numbered(old) for old in every if old not in settled}
+    loose &= {_numbered(name) for name in targets if name not in filled}
+    for old in [old for old, new in settled.items() if old == new and _numbered(old) in loose - {None}]:
+        filled.discard(settled.pop(old))  # what is counted may have moved up or down
     saved = {old: _kind_of(document, weights, old) for old in every if old not in settled and old not in weights.extra}
     wanted = {
         name: tuple(target.shape) if not torch.nn.parameter.is_lazy(target) and not target.is_nested else None
@@ -120,6 +124,13 @@ def _renamed(
         if after is not None and after.matched > before.matched:
             return after, tried, told
     return before, [], {}
+
+
+def _numbered(name: str) -> str | None:
+    """What a name has before its last part that is a number, as children of a Sequential have."""
+    parts = name.split(".")
+    last = max((i for i, part in enumerate(parts) if part.isdigit()), default=None)
+    return None if last is None else ".".join(parts[:last])
 
 
 def _kind_of(document: Document, weights: StateDict, name: str) -> Kind:

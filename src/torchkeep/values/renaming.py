@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -87,51 +86,88 @@ def _joined(module: str, leaf: str) -> str:
 
 
 def _paired(ours: Mapping[str, Kind], theirs: Mapping[str, Kind]) -> list[tuple[str, str, Sure]]:
-    """Pairs of one kind: first in order, weighing how alike the names are; then those that are left, best first."""
-    pairs = _aligned(ours, theirs) if len(ours) * len(theirs) <= _MAX_CELLS else []
-    rest = {name: kind for name, kind in ours.items() if name not in {old for old, _ in pairs}}
-    free = {name: kind for name, kind in theirs.items() if name not in {new for _, new in pairs}}
-    by_kind: dict[Kind, list[str]] = {}
-    for name, kind in free.items():
-        by_kind.setdefault(kind, []).append(name)
-    for name, kind in rest.items():
-        left = by_kind.get(kind, [])[:_MAX_CHOICES]
-        if left:
-            best = max(left, key=lambda it: likeness(name, it))
-            by_kind[kind].remove(best)
-            pairs.append((name, best))
-    alone = Counter(ours.values()), Counter(theirs.values())
+    """Pairs of one kind: in order, weighing how alike the names are; then those that are left, best first."""
+    pairs = dict(_aligned(ours, theirs) if len(ours) * len(theirs) <= _MAX_CELLS else _in_order(ours, theirs))
+    used = set(pairs.values())
+    free = _by_kind({name: kind for name, kind in theirs.items() if name not in used})
+    for name, kind in ours.items():
+        left = free.get(kind, [])
+        if name not in pairs and left:
+            pairs[name] = max(left[:_MAX_CHOICES], key=lambda it: likeness(name, it))
+            left.remove(pairs[name])
+    there = _by_kind(theirs)
     placed = {name: i for i, name in enumerate(theirs)}
-    return [(old, new, _how_sure(old, new, ours, theirs, alone, placed, dict(pairs))) for old, new in pairs]
+    found: list[tuple[str, str, Sure]] = []
+    for kind, names in _by_kind(ours).items():
+        paired = _by_name_if_better([name for name in names if name in pairs], pairs)
+        whole = len(paired) == len(names) == len(there.get(kind, ()))
+        positions = [placed[new] for _, new in paired]
+        orderly = whole and positions == sorted(positions)
+        every = {masked(new) for _, new in paired}
+        alone = whole and len(paired) == 1
+        found += [(old, new, "sure" if alone else _how_sure(old, new, every, orderly)) for old, new in paired]
+    return found
 
 
-_MAX_CHOICES = 200
-"""Most places that are weighed for a name that is out of order."""
+_MAX_CHOICES = 64
+"""Most places that are weighed for a name."""
 
 
-def _how_sure(
-    old: str,
-    new: str,
-    ours: Mapping[str, Kind],
-    theirs: Mapping[str, Kind],
-    alone: tuple[Counter[Kind], Counter[Kind]],
-    placed: Mapping[str, int],
-    pairs: Mapping[str, str],
-) -> Sure:
-    """Whether another place would do as well.
+def _by_kind(names: Mapping[str, Kind]) -> dict[Kind, list[str]]:
+    found: dict[Kind, list[str]] = {}
+    for name, kind in names.items():
+        found.setdefault(kind, []).append(name)
+    return found
 
-    It is sure where no other has its shapes; likely where as many are there as are wanted, in the same order, or where
-    the names are alike.
+
+def _in_order(ours: Mapping[str, Kind], theirs: Mapping[str, Kind]) -> list[tuple[str, str]]:
+    """Pairs of those kinds of which both have as many, one by one."""
+    there = _by_kind(theirs)
+    names = ((olds, there.get(kind, [])) for kind, olds in _by_kind(ours).items())
+    return [pair for olds, news in names if len(olds) == len(news) for pair in zip(olds, news, strict=True)]
+
+
+def _by_name_if_better(names: Sequence[str], pairs: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The pairs of one kind as the order has them, or as the names have them where these speak clearly against it."""
+    if not 1 < len(names) <= _MAX_CHOICES:
+        return [(name, pairs[name]) for name in names]
+    every = sorted(((likeness(old, pairs[it]), old, pairs[it]) for old in names for it in names), reverse=True)
+    chosen: dict[str, str] = {}
+    taken: set[str] = set()
+    for _, old, new in every:
+        if old not in chosen and new not in taken:
+            chosen[old] = new
+            taken.add(new)
+    gain = sum(_alike(name, chosen[name]) - _alike(name, pairs[name]) for name in names)
+    best = chosen if gain > _CLEARLY * len(names) else pairs
+    return [(name, best[name]) for name in names]
+
+
+def masked(name: str) -> str:
+    """A name without its numbers: what is counted moves up and down, and only the order tells."""
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
+
+
+def _alike(one: str, other: str) -> float:
+    return likeness(masked(one), masked(other))
+
+
+_CLEARLY = 0.05
+"""How much more alike names have to be, on average, to count for more than the order."""
+
+
+def _how_sure(old: str, new: str, every: set[str], orderly: bool) -> Sure:
+    """Whether another place of the same shapes would do as well.
+
+    It is likely where as many are there as are wanted, in the same order, and no other name is clearly more alike; or
+    where the names are alike by themselves.
     """
-    kind = ours[old]
-    if alone[0][kind] == alone[1][kind] == 1:
-        return "sure"
-    same = [name for name in ours if ours[name] == kind]
-    orderly = alone[0][kind] == alone[1][kind] and all(name in pairs for name in same)
-    positions = [placed[pairs[name]] for name in same] if orderly else []
-    if positions == sorted(positions) and orderly:
+    alike = _alike(old, new)
+    others = list(every - {masked(new)})[:_MAX_CHOICES]
+    rivals = max((likeness(masked(old), it) for it in others), default=0.0)
+    if orderly and rivals <= alike + _CLEARLY:
         return "likely"
-    return "likely" if likeness(old, new) >= _ALIKE else "guess"
+    return "likely" if alike >= _ALIKE and rivals < alike else "guess"
 
 
 _ALIKE = 0.75
@@ -148,8 +184,23 @@ def likeness(one: str, other: str) -> float:
         tail += 1
     numbers = [part for part in ours if part.isdigit()] == [part for part in theirs if part.isdigit()]
     longest = max(len(ours), len(theirs))
-    letters = difflib.SequenceMatcher(None, one[-100:], other[-100:], autojunk=False).quick_ratio()
-    return 0.5 * tail / longest + 0.2 * numbers + 0.3 * letters
+    if len(ours) == len(theirs):
+        letters = sum(map(_letters, ours, theirs)) / longest
+    else:
+        letters = _letters(one, other)
+    return 0.4 * tail / longest + 0.2 * numbers + 0.4 * letters
+
+
+def _letters(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one[-_MAX_LETTERS:], other[-_MAX_LETTERS:], autojunk=False).quick_ratio()
+
+
+_MAX_LETTERS = 100
+"""Most letters of a name that are compared."""
+
+
+_MATCH = 16
+"""What a pair counts for, against at most 1 for how alike its names are: as many as can be find a place."""
 
 
 def _aligned(ours: Mapping[str, Kind], theirs: Mapping[str, Kind]) -> list[tuple[str, str]]:
@@ -161,7 +212,7 @@ def _aligned(ours: Mapping[str, Kind], theirs: Mapping[str, Kind]) -> list[tuple
         for j, (other, its) in enumerate(columns, 1):
             line[j] = max(above[j], line[j - 1])
             if kind == its:
-                line[j] = max(line[j], above[j - 1] + 1 + likeness(name, other))
+                line[j] = max(line[j], above[j - 1] + _MATCH + likeness(name, other))
     pairs: list[tuple[str, str]] = []
     i, j = len(rows), len(columns)
     while i and j:
