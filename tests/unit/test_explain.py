@@ -282,6 +282,164 @@ CASES["config that is there and needs a name"] = Case(
 )
 
 
+CASES["config that gained fields"] = Case(
+    package(nets=NET, config=CONFIG),
+    package(
+        nets=NET,
+        config=CONFIG + "    dropout: float = 0.1\n    names: list = dataclasses.field(default_factory=list)\n",
+    ),
+    save=CASES["config that moved"].save,
+    ask="import shop.nets, shop.config",
+    run="assert (made['config'].dropout, made['config'].names, made['config'].width) == (0.1, [], 7)",
+    keeps="",
+)
+BUFFERS = """
+class Net(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.width = width
+        self.fc1 = nn.Linear(width, 8)
+
+    def forward(self, x):
+        return self.fc1(x)
+"""
+CASES["buffers, a parameter and a module added"] = Case(
+    package(nets=BUFFERS),
+    package(
+        nets=BUFFERS.replace(
+            "self.fc1 =",
+            "self.register_buffer('mean', torch.zeros(self.width))\n"
+            "        self.register_buffer('mask', torch.ones(3), persistent=False)\n"
+            "        self.gain = nn.Parameter(torch.ones(width))\n"
+            "        self.norm = nn.LayerNorm(width)\n        self.fc1 =",
+        )
+    ),
+    save="from shop.nets import Net; obj = Net(6)",
+    keeps="value = obj(torch.ones(1, 6)).tolist()",
+    run="value = made(torch.ones(1, 6)).tolist(); assert made.norm.normalized_shape == (6,); "
+    "assert list(made.state_dict())[:2] == ['gain', 'mean']; assert made.mask.tolist() == [1.0] * 3; "
+    "assert made.gain.requires_grad and not made.norm.training",
+)
+CASES["a default that changed"] = Case(
+    package(nets=BUFFERS.replace("        self.width = width\n", "")),
+    package(nets=BUFFERS.replace("        self.width = width\n", "").replace("width=4", "width=5")),
+    save="from shop.nets import Net; obj = Net()",
+)
+SUBMODULE = NET.replace("nn.ReLU", "nn.GELU")
+CASES["submodule of another class"] = Case(package(nets=NET), package(nets=SUBMODULE))
+CASES["submodule removed"] = Case(
+    package(nets=NET.replace("self.act =", "self.extra = nn.Linear(3, 3)\n        self.act =")), package(nets=NET)
+)
+CASES["a class that is given"] = Case(
+    package(nets=NET),
+    package(a=NET, b=NET),
+    ask="import shop.a, shop.b; options = {'classes': {'shop.nets:Net': shop.b.Net}}",
+    run="assert type(made).__module__ == 'shop.b'; value = made(torch.ones(1, 4)).tolist()",
+)
+CASES["two of one name"] = Case(
+    package(
+        nets=NET + "\n\nclass Outer(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.a = Net()\n        self.b = other.Net()\n\n    def forward(self, x):\n        return self.a(x) + self.b(x)\n\n\nfrom . import other\n",
+        other=NET.replace("8", "9"),
+    ),
+    package(
+        new=NET,
+        newer=NET.replace("8", "9"),
+        outer="from .new import Net\nfrom . import newer as other\n\n\nclass Outer(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.a = Net()\n        self.b = other.Net()\n\n    def forward(self, x):\n        return self.a(x) + self.b(x)\n",
+    ),
+    save="from shop.nets import Outer; obj = Outer()",
+    ask="import shop.outer",
+)
+CASES["registered"] = Case(
+    package(nets=NET),
+    package(models=NET.replace("self.act =", "self.scale = 2.0\n        self.act =")),
+    ask="from shop.models import Net; torchkeep.register(Net, aliases=['shop.nets:Net'], version=3)",
+    run="pass",
+)
+CASES["registered, with an alias"] = Case(
+    package(nets=NET),
+    package(models=NET.replace("self.act =", "self.scale = 2.0\n        self.act =")),
+    ask="from shop.models import Net; torchkeep.register(Net, aliases=['shop.nets:Net'])",
+    run="value = made(torch.ones(1, 4)).tolist(); assert made.scale == 2.0",
+)
+CASES["a function that moved"] = Case(
+    package(nets=NET, functions="def double(x):\n    return 2 * x\n"),
+    package(nets=NET, tools="def double(x):\n    return 2 * x\n"),
+    save="from shop.functions import double; obj = {'f': double}",
+    ask="import shop.tools",
+    run="value = made['f'](3)",
+    keeps="value = 6",
+)
+CASES["hooks"] = Case(
+    package(nets=NET),
+    package(models=NET),
+    save="import warnings; warnings.simplefilter('ignore'); from shop.nets import Net; obj = Net(); "
+    "obj.register_forward_hook(lambda *it: None)",
+    ask="import shop.models",
+)
+CASES["a plain file"] = Case(
+    package(nets=NET),
+    package(nets=NET),
+    save="from safetensors.torch import save_file; from shop.nets import Net; obj = Net(); "
+    "torchkeep.save = lambda obj, path, **options: save_file(obj.state_dict(), path)",
+    run="value = made['fc2.bias'].tolist()",
+    keeps="value = obj.fc2.bias.tolist()",
+)
+CASES["a plain file into a model"] = Case(
+    package(nets=NET),
+    package(nets=NET.replace("self.fc", "self.linear_")),
+    save=CASES["a plain file"].save,
+    ask="from shop.nets import Net; model = torch.nn.ModuleDict({'net': Net()}); options = {'model': model}",
+    run="value = model['net'](torch.ones(1, 4)).tolist()",
+)
+CASES["a model that has nothing of it"] = Case(
+    package(nets=NET),
+    package(models=NET),
+    ask="import shop.models; options = {'model': nn.Bilinear(7, 7, 7)}".replace("nn.", "torch.nn."),
+)
+CASES["a model on meta"] = Case(
+    package(nets=NET),
+    package(nets=NET.replace("fc1", "first")),
+    ask="from shop.nets import Net\nwith torch.device('meta'):\n    model = Net()\noptions = {'model': model}",
+    run="value = model(torch.ones(1, 4)).tolist()",
+)
+DEEP = """
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.query = nn.Linear(4, 4)
+        self.key = nn.Linear(4, 4)
+        self.norm = nn.LayerNorm(4)
+
+    def forward(self, x):
+        return self.norm(self.query(x) - self.key(x))
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(*(Block() for _ in range(6)))
+
+    def forward(self, x):
+        return self.layers(x)
+"""
+CASES["many layers into a model"] = Case(
+    package(nets=DEEP),
+    package(nets=DEEP.replace("query", "q").replace("self.key", "self.k").replace("self.layers", "self.blocks")),
+    ask="from shop.nets import Net; model = Net(); options = {'model': model}",
+    run="value = model(torch.arange(4.0)[None]).tolist()",
+    keeps="value = obj(torch.arange(4.0)[None]).tolist()",
+)
+SEQUENCE = "def Net():\n    return nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 4))\n"
+CASES["a layer that moved up"] = Case(
+    package(nets=SEQUENCE),
+    package(nets=SEQUENCE.replace("nn.ReLU(), ", "nn.ReLU(), nn.Dropout(), ")),
+    ask="from shop.nets import Net; model = Net().eval(); options = {'model': model}",
+    run="value = model(torch.ones(1, 4)).tolist()",
+)
+
+
 @pytest.fixture(scope="module")
 def explained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Every case, saved in one process and explained in another."""

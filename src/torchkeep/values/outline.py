@@ -93,7 +93,9 @@ def outline(cls: type) -> Outline:
         lines = definition.lines
         tree = _parse("".join(["if True:\n" if lines[0][:1].isspace() else "", *lines]))
         _mention(found, base, tree)
-        if base.__module__.partition(".")[0] != "torch" and (init := _method(base, "__init__")) is not None:
+        if "__dataclass_fields__" in vars(base):
+            _fields(found, base, tree)
+        elif base.__module__.partition(".")[0] != "torch" and (init := _method(base, "__init__")) is not None:
             _assign(found, base, init)
     return found
 
@@ -130,6 +132,26 @@ def _mention_constant(found: Outline, name: ast.expr, verb: str) -> None:
         found.mentioned.add(str(name.value))
     else:
         found.unsure.append(f"{verb} gives names that are computed: {ast.unparse(name)}")
+
+
+def _fields(found: Outline, base: type, tree: ast.AST | None) -> None:
+    """Note the defaults of the fields of a dataclass."""
+    statement = next((node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)), None) if tree else None
+    for node in statement.body if statement is not None else ():
+        match node:
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                pass
+            case _:
+                continue
+        if isinstance(value, ast.Call) and ast.unparse(value.func) in ("field", "dataclasses.field"):
+            given = {it.arg: it.value for it in value.keywords}
+            if (factory := given.get("default_factory")) is not None:
+                value = ast.copy_location(ast.Call(func=factory, args=[], keywords=[]), value)
+            elif (default := given.get("default")) is not None:
+                value = default
+            else:
+                continue
+        found.assigned[name] = [(base, value)]
 
 
 def _assign(found: Outline, base: type, init: ast.FunctionDef) -> None:

@@ -40,11 +40,15 @@ def propose(
     for old, new, how in _paired(rest, free):
         found[old], sure[old] = new, how
     pairs = list(_grouped(found | dict(settled)))
-    told: dict[tuple[str, str], tuple[int, Sure]] = {}
-    for pair in pairs:
-        below = [name for name in found if name == pair[0] or not pair[0] or name.startswith(pair[0] + ".")]
-        worst = max((_ORDER.index(sure[name]) for name in below), default=0)
-        told[pair] = (len(below), _ORDER[worst])
+    below: dict[str, list[int]] = {old: [] for old, _ in pairs}
+    for name in found:
+        parts = name.split(".")
+        for prefix in ("", *(".".join(parts[:i]) for i in range(1, len(parts) + 1))):
+            if prefix in below:
+                below[prefix].append(_ORDER.index(sure[name]))
+    told: dict[tuple[str, str], tuple[int, Sure]] = {
+        (old, new): (len(below[old]), _ORDER[max(below[old], default=0)]) for old, new in pairs
+    }
     return [pair for pair in pairs if told[pair][0] or pair[0] != pair[1]], told
 
 
