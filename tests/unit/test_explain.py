@@ -355,7 +355,7 @@ CASES["registered"] = Case(
     package(nets=NET),
     package(models=NET.replace("self.act =", "self.scale = 2.0\n        self.act =")),
     ask="from shop.models import Net; torchkeep.register(Net, aliases=['shop.nets:Net'], version=3)",
-    run="pass",
+    run="value = made(torch.ones(1, 4)).tolist(); assert made.scale == 2.0",
 )
 CASES["registered, with an alias"] = Case(
     package(nets=NET),

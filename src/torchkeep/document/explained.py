@@ -71,6 +71,7 @@ class ClassChange(msgspec.Struct, frozen=True):
         tensors: tensors of another shape: (name, in the file, today, what tells).
         unsure: what cannot be known from the text of the class.
         migration: a migration to paste, or ``""`` where none is needed.
+        steps: versions that have no migration, where the class is registered with a later one; a load stops there, too.
         complete: whether the migration runs as it is, with nothing left to fill in.
         diff: unified diff of the source, where the file holds it.
     """
@@ -88,6 +89,7 @@ class ClassChange(msgspec.Struct, frozen=True):
     tensors: tuple[tuple[str, str, str, str], ...] = ()
     unsure: tuple[str, ...] = ()
     migration: str = ""
+    steps: tuple[int, ...] = ()
     complete: bool = True
     diff: str = ""
 

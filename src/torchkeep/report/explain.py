@@ -159,7 +159,11 @@ def still_lacking(
         if route.name == "structure":
             left = [lack for lack in route.lacks if not lack.startswith(opened)]
             lacks = tuple(next((entry for name, entry in entries if lack.startswith(name)), lack) for lack in left)
-            older = tuple(f"a migration of {it.now}: {', '.join(it.lacking)}" for it in changes if it.lacking)
+            older = tuple(
+                f"a migration of {it.now}: {', '.join(it.lacking) or f'from version {it.steps[0]}'}"
+                for it in changes
+                if it.lacking or it.steps
+            )
             is_open = not older and all(lack.startswith(records) for lack in lacks)
             route = Route(route.name, is_open, lacks + older, call or route.call)
         found.append(route)
@@ -179,7 +183,9 @@ def _pairs(rename: tuple[Renaming, ...]) -> Iterator[str]:
     """Pairs that differ in their numbers alone on one line."""
     alike: dict[tuple[str, str, str], list[Renaming]] = {}
     for pair in rename:
-        alike.setdefault((_masked(pair.old), _masked(pair.new), pair.sure), []).append(pair)
+        (old, its), (new, others) = _masked(pair.old), _masked(pair.new)
+        names = (old, new) if its == others else (pair.old, pair.new)
+        alike.setdefault((*names, pair.sure), []).append(pair)
     for (old, new, sure), pairs in alike.items():
         if len(pairs) == 1:
             old, new = pairs[0].old, pairs[0].new
@@ -187,8 +193,10 @@ def _pairs(rename: tuple[Renaming, ...]) -> Iterator[str]:
         yield f"rename {brief(old)} -> {brief(new)}  {count(sum(it.tensors for it in pairs), 'tensor')}{times}, {sure}"
 
 
-def _masked(name: str) -> str:
-    return ".".join("*" if part.isdigit() else part for part in name.split("."))
+def _masked(name: str) -> tuple[str, list[str]]:
+    """A name without its numbers, and these."""
+    parts = name.split(".")
+    return ".".join("*" if part.isdigit() else part for part in parts), [part for part in parts if part.isdigit()]
 
 
 def _cut(lines: list[str], most: int | None) -> Iterator[str]:
@@ -205,17 +213,23 @@ def _change(change: ClassChange, most: int | None) -> Iterator[str]:
         None: "whether its source changed is not known",
     }
     yield f"{change.name}: {what[change.changed]}" + (f"; it is {change.now} now" if change.now != change.name else "")
+    modules = {name for name, _ in (*change.modules_added, *change.modules_gone)}
+    lacking = [name for name in change.lacking if name not in modules]
+    gone = [name for name in change.gone if name not in modules]
     rows = [
-        *(f"+ {name}: today's __init__ assigns it, and the file lacks it" for name in change.lacking),
-        *(f"- {name}: the file has it, and today's class does not assign it" for name in change.gone),
+        *(f"+ {name}: today's __init__ assigns it, and the file lacks it" for name in lacking),
+        *(f"+ a migration from version {step}: the class is registered with a later one" for step in change.steps),
+        *(f"- {name}: the file has it, and today's class does not assign it" for name in gone),
         *(f"+ argument {name}" for name in change.arguments_added),
         *(f"- argument {name}" for name in change.arguments_gone),
-        *(f"+ submodule {name}: {cls}" for name, cls in change.modules_added),
-        *(f"- submodule {name}: {cls}" for name, cls in change.modules_gone),
+        *(f"+ submodule {name}: {cls}, which the file lacks" for name, cls in change.modules_added),
+        *(f"- submodule {name}: {cls}, which today's class does not have" for name, cls in change.modules_gone),
         *(f"~ submodule {name}: {before} in the file, {now} today" for name, before, now in change.modules_changed),
         *(f"~ tensor {name}: {before} in the file, {now} today: {why}" for name, before, now, why in change.tensors),
     ]
     yield from (f"  {line}" for line in _cut(rows, most))
+    if change.modules_changed:
+        yield "  load gives the submodules of the file, of the classes that they had"
     if change.tensors:
         yield "  load gives the shapes of the file; load_into a model that is built today asks for those of today"
     if not rows and change.changed:
@@ -224,5 +238,5 @@ def _change(change: ClassChange, most: int | None) -> Iterator[str]:
     if change.diff:
         yield from (f"  | {line}" for line in change.diff.split("\n"))
     if change.migration:
-        yield "  a migration" + ("" if change.lacking else ", if what went should not come back") + ":"
+        yield "  a migration" + ("" if change.lacking or change.steps else ", if what went should not come back") + ":"
         yield from (f"      {line}" for line in change.migration.split("\n"))

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ..document import ClassChange, ClassInfo, Document, Ref, Shape, TensorRef, Typed, Value
-from ..errors import brief, brief_text, in_code
+from ..errors import brief_text, in_code
 from . import sources
 from .audit import computed_names
 from .outline import Expression, Outline, Scope, Unknown, file_name, made_by, old_class, outline, shapes, source_diff
@@ -30,6 +30,8 @@ _MAX_NODES = 200
 """Most objects of one class whose shapes are looked at."""
 _MAX_NAMES = 50
 """Most names of one sort that are told."""
+_LONGEST_NAME = 100
+"""Longest name of a file that a migration spells out."""
 
 
 @dataclass(slots=True)
@@ -89,7 +91,10 @@ def change_of(
     if changed is False:
         return None
     known = registration(cls)
-    migrated = known is not None and known.version > info.version
+    migrations = known.migrations if known else {}
+    later = range(info.version, known.version if known else 1)[:_MAX_NAMES]
+    steps = [version for version in later if version not in migrations]
+    migrated = known is not None and known.version > info.version and not steps
     sketch = outline(cls)
     some, sure = objects.some, sources.assigned_by_init(cls)
     lacking = [] if migrated else sorted(sure - objects.every - {"training"})
@@ -108,7 +113,8 @@ def change_of(
         gone=gone,
         today=today,
     )
-    migration, complete = ("", True) if migrated or not (lacking or gone) else difference.migration(info)
+    wanted = not migrated and (lacking or gone or steps)
+    migration, complete = difference.migration(info) if wanted else ("", True)
     return ClassChange(
         name=objects.name,
         now=class_name(cls),
@@ -123,6 +129,7 @@ def change_of(
         tensors=tuple(difference.other_tensors())[:_MAX_NAMES],
         unsure=tuple(dict.fromkeys([*unsure, *untold])),
         migration=migration,
+        steps=tuple(steps),
         complete=complete,
         diff="" if text is None else source_diff(text, objects.name, cls),
     )
@@ -164,9 +171,10 @@ def _arguments(
     plain = [name for name in gone if name in objects.columns["attributes"]]
     unsure = []
     if untold:
-        unsure.append(f"whether {', '.join(untold[:_MAX_NAMES])} were arguments before: the file keeps none of them")
+        names = ", ".join(untold[:_MAX_NAMES])
+        unsure.append(f"whether these were arguments before, of which the file keeps nothing: {names}")
     if plain:
-        unsure.append(f"whether {brief_text(', '.join(plain[:_MAX_NAMES]))} came from arguments that went")
+        unsure.append(f"whether these came from arguments that went: {brief_text(', '.join(plain[:_MAX_NAMES]))}")
     return added, [], unsure
 
 
@@ -244,21 +252,19 @@ class Difference:
         """A migration to paste, and whether it is complete."""
         now, known = class_name(self.cls), registration(self.cls)
         code = in_code(now)
-        if any(not name.isidentifier() or len(name) > _MAX_NAMES for name in self.gone):
-            gone = [name for name in self.gone if name.isidentifier() and len(name) <= _MAX_NAMES]
-        else:
-            gone = list(self.gone)
+        gone = [name for name in self.gone if name.isidentifier() and len(name) <= _LONGEST_NAME]
         body, complete, imports = self._body(gone)
         function = f"migrate_{re.sub(r'[^0-9a-z]+', '_', code.lower()).strip('_') or 'it'}_{info.version}"
         aliases = f"aliases={list(known.aliases)!r}, " if known and known.aliases else ""
-        steps = [*(str(n) for n in (known.migrations if known else ()))]
-        more = f"  # and keep those from {', '.join(steps)}" if steps else ""
+        kept = ", ".join(map(str, known.migrations)) if known else ""
+        more = f"  # and keep those from {kept}" if kept else ""
         lines = [*imports, *([""] if imports else []), f"def {function}(state):", *(f"    {line}" for line in body), ""]
-        version = max(known.version if known else 1, info.version) + 1
-        call = (
-            f"torchkeep.register({code}, {aliases}version={version}, migrations={{{info.version}: {function}}}){more}"
-        )
-        return "\n".join([*lines, call]), complete and code != "..." and not steps and version == info.version + 1
+        version = max(known.version if known else 1, info.version + 1)
+        taken = known.migrations if known else {}
+        later = [f"{n}: lambda state: None" for n in range(info.version + 1, version) if n not in taken][:_MAX_NAMES]
+        steps = ", ".join([f"{info.version}: {function}", *later])
+        call = f"torchkeep.register({code}, {aliases}version={version}, migrations={{{steps}}}){more}"
+        return "\n".join([*lines, call]), complete and code != "..." and not kept
 
     def _body(self, gone: list[str]) -> tuple[list[str], bool, list[str]]:
         homes = sources.homes_by_init(self.cls)
@@ -422,8 +428,3 @@ class _Writer(ast.NodeTransformer):
         if self.owner.__module__ == "__main__":
             return ""
         return f"from {self.owner.__module__} import {name}"
-
-
-def told(names: Iterable[str]) -> str:
-    """Names of a file, in a few words."""
-    return ", ".join(brief(name) for name in names)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+import msgspec
 import torch
 
 from ..document import (
@@ -94,9 +95,16 @@ def explain(
         names=tuple(found.standings),
         changes=tuple(changes),
         fit=None if fitting is None else fitting.fit,
-        way=way or whole,
+        way=way or (whole if fitting is None else msgspec.structs.replace(whole, note=_without(fitting, whole.note))),
         structure=whole.call if whole.checked and "route='skeleton'" not in whole.call else "",
     )
+
+
+def _without(fitting: Fitting, note: str) -> str:
+    """The note of a call that leaves the model out: why, and what there is instead."""
+    why = "The file has no weights that could be compared with the model" if fitting.fit.problem else ""
+    why = why or "No tensor of the file finds a place in the model, by name or by shape"
+    return f"{why}: is this its file? {note}".rstrip()
 
 
 @dataclass(slots=True)
@@ -262,6 +270,8 @@ class _Calls:
             notes.append(f"A guess stands for {', '.join(doubtful[:3])}: look at it first.")
         if hooked:
             notes.append("The model had hooks, which no file holds: register them again.")
+        if not self.names.standings:
+            notes.append("It holds no classes, so this gives what stands there; pass a model of yours as model=.")
         records = [it for it in self.names.standings if it.record and it.now is None]
         if records:
             shown = ", ".join(brief_text(it.name, length=100) for it in records[:3])
@@ -286,23 +296,28 @@ class _Calls:
         with_model: bool,
     ) -> Way:
         """`load` after the migrations that it asks for."""
-        needed = [change for change in changes if change.lacking and change.migration]
+        needed = [change for change in changes if (change.lacking or change.steps) and change.migration]
         try:
-            self._audit(given, allow | {"changed"})
+            if not any(change.steps for change in needed):  # such a step is asked for whatever is allowed
+                self._audit(given, allow | {"changed"})
         except LoadError:
             needed = []
         if not needed:
             return self.other(brief_text(error.text.partition("\n")[0], length=400), with_model)
         lines = dict.fromkeys(statements)
+        migrations: list[str] = []
         for change in needed:
             if in_code(change.now) != "..." and not change.now.startswith("__main__:"):
                 lines.setdefault(import_of(change.now))
+            text = change.migration.split("\n")
+            at = next(i for i, line in enumerate(text) if line.startswith("def "))
+            lines.update(dict.fromkeys(line for line in text[:at] if line))
+            migrations += ["", "", *text[at:]]
         complete = all(change.complete for change in needed)
         if not complete:
             notes.insert(0, "Fill in what is left open (...) in the migration; then this call works.")
         else:
-            notes.insert(0, "Read the migration first: it says by what the attributes that the file lacks are made.")
-        migrations = [line for change in needed for line in ("", *change.migration.split("\n"))]
+            notes.insert(0, "Read the migration: it says what the attributes that the file lacks are made of.")
         return Way(call, (*lines, *migrations, ""), False, " ".join(notes))
 
     def other(self, note: str, with_model: bool) -> Way:
@@ -315,11 +330,16 @@ class _Calls:
         try:
             self._audit({}, set(), skeleton=True)
         except LoadError:
-            return Way("", (), False, f"{note} No route is left.")
+            return self._weights_alone(f"{note} No route to the whole is left.", with_model)
         if not any(isinstance(node := self.document.nodes[i], Typed) and node.kind == "module" for i in self.positions):
-            return Way("", (), False, note)
+            return self._weights_alone(note, with_model)
         note += " The skeleton is always there: the tree with its weights, which does not run."
         return Way(f"torchkeep.load({self.path!r}{self.key}, route='skeleton')", (), True, note)
+
+    def _weights_alone(self, note: str, with_model: bool) -> Way:
+        """`load_into`, where there is a model to be told of."""
+        call = "" if with_model else f"torchkeep.load_into(model, {self.path!r}{self.key})"
+        return Way(call if has_state_dict(self.document, self.start) else "", (), False, note)
 
     def _audit(self, given: Mapping[str, Any], allow: set[str], *, skeleton: bool = False) -> None:
         """What a load checks before it reads a tensor.
