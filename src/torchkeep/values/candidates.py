@@ -19,7 +19,7 @@ from typing import Any
 from ..document import Candidate, ClassInfo, Sure
 from ..errors import entries_in_code, in_code
 from . import sources
-from .outline import outline
+from .outline import module_of, outline
 from .registry import class_name
 from .state import is_a
 from .trust import _OF_CLASS, _OF_MODULE, Closed, Resolver, is_quiet, last_name
@@ -74,7 +74,7 @@ class Imported:
         package = name.partition(":")[0].partition(".")[0]
         found: list[type] = []
         for it in self.all:
-            if isinstance(it, type) and (_package(it) == package or not _is_installed(it.__module__)):
+            if isinstance(it, type) and (_package(it) == package or not _is_installed(module_of(it))):
                 used = len(held.every & _used(it))
                 if used >= _ENOUGH * len(held.every):
                     found.append(it)

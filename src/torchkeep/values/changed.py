@@ -21,7 +21,19 @@ from ..document import ClassChange, ClassInfo, Document, Ref, Shape, TensorRef, 
 from ..errors import brief_text, in_code
 from . import sources
 from .audit import computed_names
-from .outline import Expression, Outline, Scope, Unknown, file_name, made_by, old_class, outline, shapes, source_diff
+from .outline import (
+    Expression,
+    Outline,
+    Scope,
+    Unknown,
+    file_name,
+    made_by,
+    module_of,
+    old_class,
+    outline,
+    shapes,
+    source_diff,
+)
 from .registry import class_name, registration
 from .state import is_a
 
@@ -411,7 +423,7 @@ class _Writer(ast.NodeTransformer):
             return default
         if name in self.sketch.local.get(self.owner, ()):
             raise Unknown
-        module = sys.modules.get(self.owner.__module__)
+        module = sys.modules.get(module_of(self.owner))
         namespace = vars(ModuleType)["__dict__"].__get__(module) if is_a(module, ModuleType) else {}
         if name not in namespace:
             if hasattr(builtins, name):
@@ -425,6 +437,6 @@ class _Writer(ast.NodeTransformer):
         if is_a(value, ModuleType):
             full = value.__name__
             return f"import {full}" if full == name else f"import {full} as {name}"
-        if self.owner.__module__ == "__main__":
+        if module_of(self.owner) == "__main__":
             return ""
-        return f"from {self.owner.__module__} import {name}"
+        return f"from {module_of(self.owner)} import {name}"

@@ -83,11 +83,11 @@ def outline(cls: type) -> Outline:
     for base in reversed(cls.__mro__):
         if base is object or base is torch.nn.Module:
             continue
-        if issubclass(base, _DYNAMIC) and base.__module__.startswith("torch."):
+        if issubclass(base, _DYNAMIC) and _is_of_torch(base):
             found.unsure.append(f"{base.__name__} names its children by position or key")
         definition = _definition(base)
         if definition is None:
-            if not base.__module__.startswith("torch."):
+            if not _is_of_torch(base):
                 found.unsure.append(f"the source of {class_name(base)} is not to be had")
             continue
         lines = definition.lines
@@ -95,9 +95,18 @@ def outline(cls: type) -> Outline:
         _mention(found, base, tree)
         if "__dataclass_fields__" in vars(base):
             _fields(found, base, tree)
-        elif base.__module__.partition(".")[0] != "torch" and (init := _method(base, "__init__")) is not None:
+        elif not _is_of_torch(base) and (init := _method(base, "__init__")) is not None:
             _assign(found, base, init)
     return found
+
+
+def module_of(obj: object) -> str:
+    """The name of the module that a class or function says it is of."""
+    return class_name(obj).partition(":")[0]
+
+
+def _is_of_torch(cls: type) -> bool:
+    return module_of(cls).partition(".")[0] == "torch"
 
 
 def arguments_of(init: ast.FunctionDef) -> dict[str, ast.expr | None]:
@@ -190,7 +199,7 @@ def made_by(expression: Expression) -> type | None:
     owner, node = expression
     if not isinstance(node, ast.Call):
         return None
-    module = sys.modules.get(owner.__module__)
+    module = sys.modules.get(module_of(owner))
     text = ast.unparse(node.func)
     if not is_a(module, ModuleType) or not all(map(str.isidentifier, text.split("."))):
         return None
