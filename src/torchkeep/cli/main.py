@@ -68,7 +68,8 @@ def _explain(options: argparse.Namespace) -> ExplainReport:
             importlib.import_module(name)
         except Exception as error:  # whatever that module raises
             raise _ImportFailed(f"--import {name}: {type(error).__name__}: {error}. Nothing was read.") from error
-    return explain(options.file, key=_key(options.key))
+    key = _key(options.key)
+    return explain(options.file, key=key[0] if key is not None and len(key) == 1 else key)
 
 
 class _ImportFailed(Exception):

@@ -126,11 +126,11 @@ class ExplainReport(msgspec.Struct, frozen=True):
             "path": self.path,
             "kind": self.kind,
             "clear": self.clear,
-            "names": [msgspec.to_builtins(each) for each in self.names],
-            "changes": [msgspec.to_builtins(each) for each in self.changes],
-            "fit": None if self.fit is None else msgspec.to_builtins(self.fit),
+            "names": _plain(self.names),
+            "changes": _plain(self.changes),
+            "fit": _plain(self.fit),
             "routes": [{"name": r.name, "open": r.open, "lacks": list(r.lacks), "call": r.call} for r in self.routes],
-            "way": {**msgspec.to_builtins(self.way), "code": self.code},
+            "way": _plain(self.way) | {"code": self.code},
         }
 
     def __str__(self) -> str:
@@ -138,6 +138,15 @@ class ExplainReport(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"ExplainReport(path={self.path!r}, clear={self.clear}, call={self.way.call!r})"
+
+
+def _plain(value: Any) -> Any:
+    """Data as JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    return value
 
 
 def still_lacking(

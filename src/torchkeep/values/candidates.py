@@ -50,11 +50,22 @@ class Held:
     some: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the text of a class tells: its digest, what its methods assign, and what its `__init__` surely assigns."""
+
+    digest: str | None
+    mentioned: frozenset[str]
+    assigned: frozenset[str]
+
+
 class Imported:
     """The classes and functions of the program, once each, by their last names."""
 
     def __init__(self) -> None:
         self.by_last: dict[str, list[Any]] = {}
+        self._known: dict[int, Known] = {}
+        self._used: dict[int, frozenset[str]] = {}
         self.all: list[Any] = []
         seen: set[int] = set()
         for module in list(sys.modules.values()):
@@ -75,10 +86,20 @@ class Imported:
         found: list[type] = []
         for it in self.all:
             if isinstance(it, type) and (_package(it) == package or not _is_installed(module_of(it))):
-                used = len(held.every & _used(it))
+                if id(it) not in self._used:
+                    self._used[id(it)] = _used(it)
+                used = len(held.every & self._used[id(it)])
                 if used >= _ENOUGH * len(held.every):
                     found.append(it)
         return found[:_MAX_NEAR]
+
+    def known(self, cls: type) -> Known:
+        """What the text of a class tells, read once."""
+        if id(cls) not in self._known:
+            self._known[id(cls)] = Known(
+                sources.digest(cls), frozenset(outline(cls).mentioned), sources.assigned_by_init(cls)
+            )
+        return self._known[id(cls)]
 
 
 def _defined(values: Iterable[Any], seen: set[int]) -> Iterator[Any]:
@@ -139,23 +160,23 @@ def candidates(
         taken: ids of classes that other names of the file stand for.
     """
     alike = [it for it in imported.alike(closed.name) if _suits(it, closed)]
-    ranked = sorted((_judge(it, closed, held, info) for it in alike), key=lambda it: it.rank, reverse=True)
+    ranked = sorted((_judge(it, closed, imported, held, info) for it in alike), key=lambda it: it.rank, reverse=True)
     if ranked:
         return "moved", list(_told(ranked, closed, moved=True))
     if closed.role not in _WITH_NAMES:
         return "missing", []
     near = [it for it in imported.near(closed.name, held) if id(it) not in taken and _suits(it, closed)]
-    judged = (_judge(it, closed, held, info) for it in near)
+    judged = (_judge(it, closed, imported, held, info) for it in near)
     fitting = [it for it in judged if it.same or (it.share >= _ENOUGH and it.common >= min(2, len(held.every)) > 0)]
     ranked = sorted(fitting, key=lambda it: it.rank, reverse=True)
     return ("renamed" if ranked else "missing"), list(_told(ranked, closed, moved=False))
 
 
-def _used(cls: type) -> set[str]:
+def _used(cls: type) -> frozenset[str]:
     """Names of attributes that the methods of a class and of its bases use: quick to ask, and more than they assign."""
     codes = [code for base in cls.__mro__ if base is not object for code in sources._codes(base).values()]
-    texts = {text for code in codes for text in code.co_consts if type(text) is str}  # of register_buffer and its like
-    return texts.union(*(code.co_names for code in codes))
+    texts = (text for code in codes for text in code.co_consts if type(text) is str)  # of register_buffer and its like
+    return frozenset(texts).union(*(code.co_names for code in codes))
 
 
 _WITH_NAMES = frozenset({"module", "object", "derived"})
@@ -183,12 +204,12 @@ class _Judged:
         return self.same, self.share, self.near
 
 
-def _judge(obj: Any, closed: Closed, held: Held, info: ClassInfo | None) -> _Judged:
+def _judge(obj: Any, closed: Closed, imported: Imported, held: Held, info: ClassInfo | None) -> _Judged:
     same, share, common = False, 0.0, 0
     if isinstance(obj, type):
-        same = info is not None and info.digest is not None and sources.digest(obj) == info.digest
-        has = outline(obj).mentioned
-        wanted = sources.assigned_by_init(obj)
+        known = imported.known(obj)
+        same = info is not None and info.digest is not None and known.digest == info.digest
+        has, wanted = known.mentioned, known.assigned
         common = len(held.some & has)
         whole = len(held.every | (wanted - held.some))
         share = len(held.every & has) / whole if whole else 0.0

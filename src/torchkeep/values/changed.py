@@ -126,6 +126,9 @@ def change_of(
         today=today,
     )
     wanted = not migrated and (lacking or gone or steps)
+    other_classes, other_tensors = tuple(difference.other_classes()), tuple(difference.other_tensors())[:_MAX_NAMES]
+    if changed is None and not (lacking or gone or steps or other_classes or other_tensors):
+        return None
     migration, complete = difference.migration(info) if wanted else ("", True)
     return ClassChange(
         name=objects.name,
@@ -137,8 +140,8 @@ def change_of(
         arguments_gone=tuple(went),
         modules_added=tuple((name, file_name(made)) for name, made in modules.items() if name in lacking),
         modules_gone=tuple((name, objects.children[name]) for name in gone if name in objects.children),
-        modules_changed=tuple(difference.other_classes()),
-        tensors=tuple(difference.other_tensors())[:_MAX_NAMES],
+        modules_changed=other_classes,
+        tensors=other_tensors,
         unsure=tuple(dict.fromkeys([*unsure, *untold])),
         migration=migration,
         steps=tuple(steps),

@@ -42,6 +42,8 @@ from .trust import Closed, Opened, Resolver, is_quiet, last_name
 _CHANGING = ("module", "object", "derived")
 _IN_LINE = 4
 """Most pairs that stand in one line of a call."""
+_MAX_SOUGHT = 500
+"""Most names that are looked for among what is imported."""
 _LONGEST_NAME = 180
 """Longest name of a file that a call spells out."""
 
@@ -167,6 +169,10 @@ class _Names:
         """Say how a name that does not open stands, and note the best that it may be."""
         name, role = closed.name, closed.role
         record = role in HELD_KINDS
+        if len(self.standings) >= _MAX_SOUGHT:
+            reason = f"{closed.reason}; the file has more names than are looked for"
+            self.standings.append(Standing(name, role, "missing", None, reason, record=record))
+            return
         if closed.way == "none" or len(printable(repr(name))) > _LONGEST_NAME:
             self.standings.append(Standing(name, role, "refused", None, closed.reason, record=record))
             return

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..document import Renaming, Sure
 
-_MAX_CELLS = 2_000_000
+_MAX_CELLS = 200_000
 """Most pairs that are weighed against each other in order; of more, only those of one kind that are alone count."""
 
 Kind = Hashable
@@ -91,7 +91,10 @@ def _joined(module: str, leaf: str) -> str:
 
 def _paired(ours: Mapping[str, Kind], theirs: Mapping[str, Kind]) -> list[tuple[str, str, Sure]]:
     """Pairs of one kind: in order, weighing how alike the names are; then those that are left, best first."""
-    pairs = dict(_aligned(ours, theirs) if len(ours) * len(theirs) <= _MAX_CELLS else _in_order(ours, theirs))
+    if list(ours.values()) == list(theirs.values()):
+        pairs = dict(zip(ours, theirs, strict=True))
+    else:
+        pairs = dict(_aligned(ours, theirs) if len(ours) * len(theirs) <= _MAX_CELLS else _in_order(ours, theirs))
     used = set(pairs.values())
     free = _by_kind({name: kind for name, kind in theirs.items() if name not in used})
     for name, kind in ours.items():
