@@ -5,6 +5,7 @@ model = torchkeep.load("net.safetensors")         # an nn.Module, on the CPU, in
 torchkeep.load_into(model, "net.safetensors")     # weights only, in place, nothing silent
 torchkeep.inspect("net.safetensors")              # what is inside; runs nothing, imports no torch
 torchkeep.diff("a.safetensors", "b.safetensors")  # what changed between the two; likewise
+torchkeep.explain("net.safetensors")              # what stands between it and today's code, and the call to make
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import Any as _Any
 
 from ._version import __version__ as __version__
 from .api import diff as diff
+from .api import explain as explain
 from .api import inspect as inspect
 from .api import load as load
 from .api import load_into as load_into
@@ -46,6 +48,7 @@ from .errors import UnsaveableError as UnsaveableError
 from .errors import VersionError as VersionError
 from .report import Difference as Difference
 from .report import DiffReport as DiffReport
+from .report import ExplainReport as ExplainReport
 from .report import FileReport as FileReport
 from .report import LoadReport as LoadReport
 from .report import Need as Need
@@ -72,6 +75,7 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "load_into",
     "inspect",
     "diff",
+    "explain",
     "report_of",
     "register",
     "register_container",
@@ -87,6 +91,7 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "DigestError",
     "Example",
     "ExistsError",
+    "ExplainReport",
     "FileReport",
     "Finding",
     "FormatError",
