@@ -32,5 +32,11 @@ class Limits(msgspec.Struct, frozen=True):
     int_nbytes: int = 65_536
     """Longest integer in bytes."""
 
+    source_modules: int = 2_000
+    """Most modules whose text is kept."""
+
+    source_nbytes: int = 8_000_000
+    """Most bytes of their text in all, in UTF-8."""
+
 
 LIMITS = Limits()

@@ -17,12 +17,12 @@ except ModuleNotFoundError as _error:
 
 from . import codecs as codecs
 from . import modules as modules
-from .audit import audit as audit
 from .bind import Match as Match
 from .bind_optimizer import OptimizerMatch as OptimizerMatch
 from .binding import Binding as Binding
 from .binding import bind as bind
 from .build import build as build
+from .by_source import audit_by as audit_by
 from .encode import Encoded as Encoded
 from .encode import encode as encode
 from .fill import fill as fill

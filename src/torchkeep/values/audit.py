@@ -51,11 +51,13 @@ class Audit:
             in for: a module by a Skeleton, what derives from a builtin by that, all else by a Record.
         findings: changes and losses to report.
         stood_in: whether anything but a plain object is stood in for.
+        inert: whether plain objects are.
     """
 
     opened: dict[tuple[str, str], Opened] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     stood_in: bool = False
+    inert: bool = False
 
     def of(self, node: Typed) -> Any:
         """The class or function that a node names, or None where it is to be stood in for."""
@@ -124,11 +126,13 @@ def audit(
     result.findings += [Finding("classes", "note", "", f"{_unused(key)}.") for key in unused]
     refused = [found for found in closed.values() if found.role not in HELD_KINDS]
     result.stood_in = bool(refused)
+    result.inert = len(refused) < len(closed)
     result.findings += [_standin_finding(found) for found in refused if found.role != "module"]
     if refused and not skeleton:
         objects = [found for found in closed.values() if found.role in HELD_KINDS]
         names = tuple(sorted({found.name for found in refused}))
-        raise TrustError(_trust_message(path, refused, objects, unused), names=names)
+        kept = any(name.partition(":")[0] in document.sources for name in names)
+        raise TrustError(_trust_message(path, refused, objects, unused, kept), names=names)
     for _, node in nodes:
         if isinstance(node, Opaque):
             if not skeleton:
@@ -395,7 +399,7 @@ def computed_names(document: Document, node: Typed) -> Iterable[str]:
 # --- what people read -------------------------------------------------------------------------------
 
 
-def _trust_message(path: str, refused: list[Closed], objects: list[Closed], unused: list[str]) -> str:
+def _trust_message(path: str, refused: list[Closed], objects: list[Closed], unused: list[str], kept: bool) -> str:
     lines = [f"{path}: {len(refused)} of the names that the file needs did not open. Nothing was loaded."]
     shown = [(brief_text(closed.name), closed) for closed in refused[:_MAX_LINES]]
     width = max(len(name) for name, _ in shown)
@@ -414,6 +418,8 @@ def _trust_message(path: str, refused: list[Closed], objects: list[Closed], unus
             lines.append(f"  structure, classes where they were  torchkeep.load({path!r}, trust={packages!r})")
         names = list(dict.fromkeys(closed.name for closed in (*given, *objects)))
         lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, {classes_in_code(names)})")
+    if kept:
+        lines.append(f"  source, runs text of the file       torchkeep.load({path!r}, route='source', run_source=True)")
     lines.append(f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})")
     lines.append(f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')")
     return "\n".join(lines)

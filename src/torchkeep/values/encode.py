@@ -32,7 +32,7 @@ from ..document import (
 )
 from ..errors import SaveError, UnsaveableError, brief, brief_text, in_code, printable
 from ..limits import LIMITS
-from . import sources
+from . import project, sources
 from .cycles import on_cycles
 from .environment import environment, package_of
 from .pack import Found, Packed, pack
@@ -160,6 +160,7 @@ class Encoded:
     document: Document
     packed: Packed
     path_of: Callable[[int], str]
+    source_files: dict[str, str] = field(default_factory=dict)
 
 
 class Left:
@@ -169,17 +170,25 @@ class Left:
         self.what = brief_text(describe(obj))
 
 
-def encode(obj: Any, *, leave: bool = False) -> Encoded:
+def encode(obj: Any, *, leave: bool = False, source: bool = False) -> Encoded:
     """Take an object apart.
 
     Args:
         obj: anything made of supported values.
         leave: whether what has no codec is left out: described, and never built again.
+        source: whether the text of the modules that define the classes is kept.
 
     Raises:
         UnsaveableError: something in it has no codec; the message gives its path.
     """
-    return _Walk("model" if is_a(obj, torch.nn.Module) else "obj", leave).encode(obj)
+    walk = _Walk("model" if is_a(obj, torch.nn.Module) else "obj", leave)
+    encoded = walk.encode(obj)
+    if source:
+        gathered = project.gather(walk.named.values())
+        encoded.document.sources = gathered.texts
+        encoded.document.findings += gathered.findings
+        encoded.source_files = gathered.files
+    return encoded
 
 
 @dataclass(slots=True)
@@ -190,6 +199,7 @@ class _Walk:
     leave: bool
     findings: list[Finding] = field(default_factory=list)
     classes: dict[str, ClassInfo] = field(default_factory=dict)
+    named: dict[str, Any] = field(default_factory=dict)
     memo: dict[object, Any] = field(default_factory=dict)
     _parents: list[tuple[int, Step | Item]] = field(default_factory=list)
     _parts: list[Parts] = field(default_factory=list)
@@ -371,6 +381,7 @@ class _Walk:
         if name in self.classes:
             self.expect_version(cls, name, version)
         else:
+            self.named[name] = cls
             self.classes[name] = ClassInfo(
                 version=version,
                 digest=sources.digest(cls) if isinstance(cls, type) else None,

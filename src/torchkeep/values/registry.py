@@ -6,6 +6,7 @@ The registry is the process's; nothing in a file can add to it.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -173,4 +174,15 @@ def by_name(name: str) -> Registration | None:
 def class_name(obj: Any) -> str:
     """How a file calls a class or function: ``"package.module:Outer.Inner"``."""
     look = type.__getattribute__ if issubclass(type(obj), type) else getattr  # past a metaclass
-    return f"{look(obj, '__module__')}:{look(obj, '__qualname__')}"
+    return f"{real_module(look(obj, '__module__'))}:{look(obj, '__qualname__')}"
+
+
+PRIVATE = "_torchkeep_source_"
+"""How the namespaces begin that source text of files is run in; a digest and a dot follow."""
+
+_IN_PRIVATE = re.compile(rf"{PRIVATE}[0-9a-f]{{32}}\.(?=.)")
+
+
+def real_module(name: Any) -> Any:
+    """The name that a module had when it was saved; itself but for modules that came from source text of a file."""
+    return _IN_PRIVATE.sub("", name, count=1) if type(name) is str and name.startswith(PRIVATE) else name
