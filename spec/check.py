@@ -46,6 +46,7 @@ MAX_PLAIN_INT = 2**53 - 1
 MAX_VERSION = 2**31 - 1
 MAX_KEY_WEIGHT = 1000
 MAX_SOURCES = 2_000
+MAX_SOURCE_NAME = 255
 MAX_SOURCE_NBYTES = 8_000_000
 
 PREFIX = b'{"__metadata__":{"torchkeep.digests":"'
@@ -665,7 +666,9 @@ def _check_sources(rows: list[Any] | None) -> None:
     require(rows != [], "D-1", "sources are absent where there are none")
     _require_ascending([name for name, _, _ in rows], "sources")
     require(len(rows) <= MAX_SOURCES, "LIMIT", "too many modules")
-    require(all(len(text) <= MAX_NAME for row in rows for text in row[:2]), "LIMIT", "a module's name is too long")
+    require(
+        all(len(text) <= MAX_SOURCE_NAME for row in rows for text in row[:2]), "LIMIT", "a module's name is too long"
+    )
     packages = {name: package for name, package, _ in rows}
     for name, package, text in rows:
         require(_is_module(name), "D-10", f"{name!r} names no module")

@@ -1876,7 +1876,7 @@ def _sources() -> None:
     bad("D-2-sources-text", "a text that is a number", sources=[["a", "", 1]])
     bad("D-2-sources-object", "modules in an object", sources={"a": ["", ""]})
     bad("LIMIT-sources", "2001 modules", sources=[[f"m{i:04}", "", ""] for i in range(2001)])
-    bad("LIMIT-source-name", "the name of a module of 4097 characters", sources=[["a" * 4097, "", ""]])
+    bad("LIMIT-source-name", "the name of a module of 256 characters", sources=[["a" * 256, "", ""]])
 
 
 def _sources_first(text: str) -> str:

@@ -35,6 +35,9 @@ class Limits(msgspec.Struct, frozen=True):
     source_modules: int = 2_000
     """Most modules whose text is kept."""
 
+    source_name: int = 255
+    """Longest name of such a module."""
+
     source_nbytes: int = 8_000_000
     """Most bytes of their text in all, in UTF-8."""
 

@@ -63,6 +63,7 @@ CODES = {
     "ChangedClassError": "TK-CHANGED",
     "BindError": "TK-BIND",
     "KeyMissingError": "TK-KEY",
+    "SourceError": "TK-SOURCE",
     "DeviceError": "TK-DEVICE",
     "PartialLoadError": "TK-PARTIAL",
     "PathError": "TK-IO",

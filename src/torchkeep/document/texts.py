@@ -39,8 +39,8 @@ def check_texts(sources: Mapping[str, SourceText], limits: Limits) -> None:
     if len(sources) > limits.source_modules:
         raise LimitError(f"the text of {len(sources)} modules; the limit is {limits.source_modules}")
     for name, source in sources.items():
-        if max(len(name), len(source.package)) > limits.name_nbytes:
-            raise LimitError(f"a module's name of {len(name)} characters; the limit is {limits.name_nbytes}")
+        if max(len(name), len(source.package)) > limits.source_name:
+            raise LimitError(f"a module's name of {len(name)} characters; the limit is {limits.source_name}")
         if not is_module_name(name):
             raise FormatError(f"{brief(name)} is not the name of a module", clause="D-10")
         if not _fits(name, source.package):

@@ -115,7 +115,9 @@ class FileReport(msgspec.Struct, frozen=True):
             lines += [f"  {need.role:9s} {printable(need.name)}" for need in self.needs]
         if self.sources:
             lines.append("source text (not run)")
-            lines += [f"  {name}: {_extent(text)}" for name, text in self.sources.items()]
+            lines += [f"  {name}: {_extent(text)}" for name, text in islice(self.sources.items(), limit)]
+            if limit is not None and len(self.sources) > limit:
+                lines.append(f"  ... and {len(self.sources) - limit} more")
         lines.append("routes")
         for route in self.routes:
             lines.append(f"  {route.name:9s} {'open' if route.open else 'closed'}: {route.call}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from ..document import ROLES, Document, Typed
+from ..document import ROLES, Document, Finding, Typed
 from ..errors import LoadError, TrustError, brief_text
 from . import private
 from .audit import Audit, audit
@@ -68,7 +68,14 @@ def audit_by(
         )
     lasts = Counter(map(last_name, needed))
     classes = private.run(document.sources, [name for name in wanted if not resolver.gives(name, lasts)], path=path)
-    return audit(document, positions, resolver.with_classes(classes), path=path, allow=allow), "source"
+    found = audit(document, positions, resolver.with_classes(classes), path=path, allow=allow)
+    if classes:
+        why = "its classes did not open, so " if route == "auto" else ""
+        ran = brief_text(", ".join(private.modules_of(document.sources)))
+        found.findings.append(
+            Finding("source", "warning" if why else "note", "", f"{why}source text that the file keeps was run: {ran}.")
+        )
+    return found, "source"
 
 
 def _needed(document: Document, positions: list[int]) -> list[str]:

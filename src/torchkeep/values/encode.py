@@ -36,7 +36,7 @@ from . import project, sources
 from .cycles import on_cycles
 from .environment import environment, package_of
 from .pack import Found, Packed, pack
-from .registry import class_name, registration
+from .registry import class_name, real_module, registration
 from .state import is_a, namespace_of
 from .wrappers import unwrapped
 
@@ -184,10 +184,14 @@ def encode(obj: Any, *, leave: bool = False, source: bool = False) -> Encoded:
     walk = _Walk("model" if is_a(obj, torch.nn.Module) else "obj", leave)
     encoded = walk.encode(obj)
     if source:
-        gathered = project.gather(walk.named.values())
+        absent = encoded.document.classes.keys() - walk.named.keys()  # of Records
+        gathered = project.gather(walk.named.values(), absent)
         encoded.document.sources = gathered.texts
         encoded.document.findings += gathered.findings
         encoded.source_files = gathered.files
+    elif any(real_module(named.__module__) != named.__module__ for named in walk.named.values()):
+        message = "classes in it came from source text that a file keeps, and this file keeps none."
+        encoded.document.findings.append(Finding("source-missing", "note", "", message, "Pass source=True to keep it."))
     return encoded
 
 
@@ -380,6 +384,9 @@ class _Walk:
         version = known.version if known else 1
         if name in self.classes:
             self.expect_version(cls, name, version)
+            if self.named.setdefault(name, cls).__module__ != cls.__module__:
+                reason = f"is one of two that are called {name}: one was imported, one came from source text of a file"
+                raise self.unsaveable(cls, reason, way_out="Save them in two files.")
         else:
             self.named[name] = cls
             self.classes[name] = ClassInfo(

@@ -54,6 +54,12 @@ def run(sources: Mapping[str, SourceText], names: Iterable[str], *, path: str) -
     return found
 
 
+def modules_of(sources: Mapping[str, SourceText]) -> list[str]:
+    """The modules of these texts that were run."""
+    top = _space_of(sources).top
+    return [name for name in sorted(sources) if f"{top}.{name}" in sys.modules]
+
+
 def text_of(name: str) -> SourceText | None:
     """The text that a module of a namespace came from; None for any other module."""
     top, _, inner = name.partition(".")

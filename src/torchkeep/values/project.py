@@ -27,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from ..document import MAIN, Finding, SourceText, is_json_text, is_module_name
+from ..document import MAIN, Finding, SourceText, is_json_text, is_module_name, merged
 from ..errors import SaveError, brief_text, printable
 from ..limits import LIMITS
 from . import private
@@ -51,8 +51,12 @@ class Gathered:
     findings: list[Finding] = field(default_factory=list)
 
 
-def gather(objects: Iterable[Any]) -> Gathered:
+def gather(objects: Iterable[Any], absent: Iterable[str] = ()) -> Gathered:
     """The text of the modules that define these classes and functions, and of what they import of the project.
+
+    Args:
+        objects: classes and functions.
+        absent: names of classes that are not at hand.
 
     Raises:
         SaveError: a text is not Python, two modules of one name have different texts, or it is more than a file holds.
@@ -60,6 +64,8 @@ def gather(objects: Iterable[Any]) -> Gathered:
     walk = _Closure()
     for obj in objects:
         walk.want(obj)
+    for name in sorted(absent):
+        walk.note(f"the source of {name} was not to be had: no class is there, but a Record of an object.")
     walk.follow()
     walk.tell()
     return walk.result
@@ -83,7 +89,7 @@ class _Closure:
         if _top(name) in FOREIGN:
             return
         if name not in sys.modules:
-            self._note(f"the source of {class_name(obj)} was not to be had: its module is not imported.")
+            self.note(f"the source of {class_name(obj)} was not to be had: its module is not imported.")
         elif name == MAIN and _has_no_file(sys.modules[name]):
             self._wanted.append((MAIN, obj.__qualname__, class_name(obj)))
             self._typed.append(obj.__qualname__)
@@ -91,7 +97,10 @@ class _Closure:
             self._wanted.append((real_module(name), obj.__qualname__, class_name(obj)))
             self._add(name)
         elif why:
-            self._note(f"the source of {class_name(obj)} was not to be had: {why}.")
+            self.note(f"the source of {class_name(obj)} was not to be had: {why}.")
+        else:
+            message = f"the text of {_top(name)} was not kept: it is an installed package, and no part of the project."
+            self.note(message, severity="note")
 
     def follow(self) -> None:
         """Read what is waiting, and everything that it imports."""
@@ -100,16 +109,16 @@ class _Closure:
             if cells := _cell_text(self._typed):
                 self._keep(MAIN, MAIN, cells, "", "(typed at a prompt)")
             else:
-                self._note("the source of what was defined in __main__ was not to be had: it has no file and no cells.")
+                self.note("the source of what was defined in __main__ was not to be had: it has no file and no cells.")
         while self._stack:
             where, name = self._stack.pop()
             text, file = _text_of(where)
             if text is None:
-                self._note(f"the source of the module {name} was not to be had.")
+                self.note(f"the source of the module {name} was not to be had.")
             elif not is_module_name(name):
-                self._note(f"the text of {name!r} was not kept: no import statement can write that name.")
+                self.note(f"the text of {name!r} was not kept: no import statement can write that name.")
             elif not is_json_text(text) or "\0" in text:
-                self._note(f"the text of the module {name} was not kept: it holds what no file may.")
+                self.note(f"the text of the module {name} was not kept: it holds what no file may.")
             else:
                 self._keep(where, name, text, _package_of(where), file)
 
@@ -132,9 +141,9 @@ class _Closure:
                 if _why_installed(imported) is None:
                     self._add(imported)
                 elif (why := _why_installed(imported)) and certain:
-                    self._note(f"{name} imports {imported}, whose text was not to be had: {why}.")
+                    self.note(f"{name} imports {imported}, whose text was not to be had: {why}.")
             elif certain and _is_of_project(prefix, imported):
-                self._note(
+                self.note(
                     f"{name} imports {imported}, whose text was not kept: the program has not imported it.",
                     "Import it before saving, if the model needs it.",
                     severity="note",
@@ -171,11 +180,14 @@ class _Closure:
             if module not in names:
                 names[module] = set(_bound(self._trees[module]))
             if "<locals>" in qualname:
-                self._note(f"{full} is defined inside a function, so its text cannot give it back.")
+                self.note(f"{full} is defined inside a function, so its text cannot give it back.")
             elif qualname.partition(".")[0] not in names[module]:
-                self._note(f"the text of {module} does not define {qualname}: it was made in another way.")
+                self.note(f"the text of {module} does not define {qualname}: it was made in another way.")
         self.result.files = dict(sorted(self.result.files.items()))
-        if self.result.texts:
+        self.result.findings = merged(self.result.findings)
+        if not self.result.texts:
+            self.note("the file keeps no source text: no module of the project defines a class in it.")
+        else:
             listed = brief_text(", ".join(sorted(self.result.texts)))
             self.result.findings.insert(
                 0,
@@ -188,7 +200,8 @@ class _Closure:
                 ),
             )
 
-    def _note(self, message: str, hint: str = "", *, severity: Literal["note", "warning"] = "warning") -> None:
+    def note(self, message: str, hint: str = "", *, severity: Literal["note", "warning"] = "warning") -> None:
+        """Record what could not be had."""
         self.result.findings.append(Finding("source-missing", severity, "", printable(message), hint))
 
 
