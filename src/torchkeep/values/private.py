@@ -21,7 +21,7 @@ from traceback import walk_tb
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from ..document import MAIN, SourceText
+from ..document import SourceText
 from ..errors import SourceError, brief_text
 from .registry import PRIVATE, class_name
 
@@ -112,7 +112,7 @@ class _Space:
             return importlib.import_module(f"{self.top}.{name}")
         except (Exception, SystemExit) as error:
             where, line = self._place(error, name)
-            told = _told(error).replace(f"{self.top}.", "")
+            told = _told(error).replace(f"{self.top}.", "").replace(self.top, "")
             raise SourceError(
                 f"{path}: the source text of the module {where} raised {type(error).__name__}"
                 f"{f' in line {line}' if line else ''} when it was run: {brief_text(told)}. Nothing was loaded. Read "
@@ -142,8 +142,8 @@ class _Space:
         if name == self.top or inner in self.packages or source is not None:
             is_package = name == self.top or inner in self.packages or (source is not None and source.package == inner)
             spec = _Spec(name, _Loader(self, source), origin=f"<{name}>", is_package=is_package)
-            if inner == MAIN and source is not None:
-                spec.package = ".".join(filter(None, (self.top, source.package)))
+            if source is not None:
+                spec.package = source.package and f"{self.top}.{source.package}"
             return spec
         return None
 
@@ -173,7 +173,7 @@ class _Space:
 
 
 class _Spec(ModuleSpec):
-    """A spec that may say which package relative imports of a script start from."""
+    """A spec that says which package relative imports start from: a script has one, and no module the namespace."""
 
     package: str | None = None
 

@@ -185,9 +185,9 @@ class _Closure:
                 self.note(f"the text of {module} does not define {qualname}: it was made in another way.")
         self.result.files = dict(sorted(self.result.files.items()))
         self.result.findings = merged(self.result.findings)
-        if not self.result.texts:
+        if not self.result.texts and all(finding.severity == "note" for finding in self.result.findings):
             self.note("the file keeps no source text: no module of the project defines a class in it.")
-        else:
+        if self.result.texts:
             listed = brief_text(", ".join(sorted(self.result.texts)))
             self.result.findings.insert(
                 0,
