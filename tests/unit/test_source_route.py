@@ -30,7 +30,7 @@ from torchkeep import containers, document, errors
 from torchkeep.cli import main
 from torchkeep.document import Document, SourceText
 from torchkeep.limits import LIMITS, Limits
-from torchkeep.values import private, project
+from torchkeep.values import private, project, registry
 
 PRIVATE = "_torchkeep_source_"
 
@@ -877,6 +877,22 @@ def test_a_file_cannot_name_what_another_file_ran(tmp_path: Path) -> None:
     path = net_of(tmp_path / "b.safetensors", EMPTY_NET, name, name.rpartition(".")[0])
     with pytest.raises(torchkeep.TrustError, match="is another name of gone:Net now"):
         torchkeep.load(path)
+
+
+def test_what_a_text_registers_takes_no_place_of_the_programs(tmp_path: Path) -> None:
+    text = "import torchkeep\n" + EMPTY_NET + "torchkeep.register(Net, version=2, aliases=['older:Net'])\n"
+    with on_path(write(tmp_path / "project", {"gone.py": EMPTY_NET})):
+        mine = importlib.import_module("gone").Net
+        torchkeep.register(mine)
+        path = net_of(tmp_path / "a.safetensors", text)
+        theirs = type(run_source(path))
+        assert type(torchkeep.load(path)) is mine
+        assert type(run_source(path)) is theirs
+        assert theirs is not mine
+        with pytest.raises(torchkeep.TrustError):
+            torchkeep.load(net_of(tmp_path / "b.safetensors", "", "older"))
+    for cls in (mine, theirs):
+        registry._by_class.pop(cls)
 
 
 # --- saving what came from text -----------------------------------------------------------------------

@@ -36,7 +36,7 @@ from . import project, sources
 from .cycles import on_cycles
 from .environment import environment, package_of
 from .pack import Found, Packed, pack
-from .registry import class_name, real_module, registration
+from .registry import PRIVATE, class_name, registration
 from .state import is_a, namespace_of
 from .wrappers import unwrapped
 
@@ -189,7 +189,7 @@ def encode(obj: Any, *, leave: bool = False, source: bool = False) -> Encoded:
         encoded.document.sources = gathered.texts
         encoded.document.findings += gathered.findings
         encoded.source_files = gathered.files
-    elif any(real_module(named.__module__) != named.__module__ for named in walk.named.values()):
+    elif any(str(named.__module__).startswith(PRIVATE) for named in walk.named.values()):
         message = "classes in it came from source text that a file keeps, and this file keeps none."
         encoded.document.findings.append(Finding("source-missing", "note", "", message, "Pass source=True to keep it."))
     return encoded

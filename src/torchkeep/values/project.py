@@ -252,6 +252,7 @@ def _has_no_file(module: ModuleType) -> bool:
     return not isinstance(getattr(module, "__file__", None), str)
 
 
+@functools.lru_cache(maxsize=100_000)
 def _is_installed(file: str) -> bool:
     path = os.path.normcase(os.path.realpath(file))
     return path.startswith(_installed_folders()) or not _PACKAGES.isdisjoint(Path(path).parts)
