@@ -647,6 +647,23 @@ def test_the_programs_own_modules_are_left_alone(tmp_path: Path) -> None:
         assert sys.modules["pkg"].part is mine[1]
 
 
+def test_torch_is_torch_and_a_module_may_be_called_like_one_of_pythons(tmp_path: Path) -> None:
+    fake = {"torch": SourceText("torch", "raise SystemExit\n"), "torch.nn": SourceText("torch", "raise SystemExit\n")}
+    assert isinstance(run_source(net_of(tmp_path / "a.safetensors", EMPTY_NET, **fake)), torch.nn.Module)
+    path = net_of(tmp_path / "b.safetensors", "", "torch", torch=SourceText("torch", "class Net: ...\n"))
+    with pytest.raises(torchkeep.TrustError, match="not in the closed table of torch"):
+        run_source(path)
+    folder = write(
+        tmp_path / "project", {"model.py": "import antigravity\n" + SIMPLE, "antigravity.py": "x = 'mine'\n"}
+    )
+    with on_path(folder):
+        net = importlib.import_module("model").Net()
+        torchkeep.save(net, tmp_path / "c.safetensors", source=True)
+    home = sys.modules[type(run_source(tmp_path / "c.safetensors")).__module__]
+    assert home.antigravity.x == "mine"
+    assert "antigravity" not in sys.modules
+
+
 def test_other_imports_go_the_ordinary_way(tmp_path: Path) -> None:
     text = "import json, os.path, torch.nn.functional as F\nfrom collections import abc\nimport xml.dom\n" + SIMPLE
     model = run_source(kept(tmp_path, {"model.py": text}))

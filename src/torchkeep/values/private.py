@@ -24,6 +24,7 @@ from typing import Any
 from ..document import SourceText
 from ..errors import SourceError, brief_text
 from .registry import PRIVATE, class_name
+from .sources import CLOSED
 
 _spaces: dict[str, _Space] = {}
 """By their names. Equal texts are one namespace, so that loading a file twice gives one class and not two."""
@@ -47,7 +48,7 @@ def run(sources: Mapping[str, SourceText], names: Iterable[str], *, path: str) -
     found: dict[str, Any] = {}
     for name in names:
         module_name, _, qualname = name.partition(":")
-        if module_name in sources:
+        if module_name in sources and module_name.partition(".")[0] not in CLOSED:
             obj = _member(space.module(module_name, path), qualname)
             if isinstance(obj, type | FunctionType | BuiltinFunctionType) and class_name(obj) == name:
                 found[name] = obj
@@ -164,8 +165,10 @@ class _Space:
     def _has(self, name: str, fromlist: Sequence[str]) -> bool:
         """Whether a name is the text's own: it is kept, or lies in a package that is.
 
-        A package without a text of its own may have parts elsewhere.
+        A package without a text of its own may have parts elsewhere. torch is torch, whatever a file keeps.
         """
+        if name.partition(".")[0] in CLOSED:
+            return False
         if name in self.packages and name.partition(".")[0] not in self.sources:
             inner = [f"{name}.{one}" for one in fromlist]
             return not inner or any(one in self.sources or one in self.packages for one in inner)

@@ -4,8 +4,9 @@ Nothing is imported or run for this. Files are read, their import statements are
 modules are looked up among those that the program has imported.
 
 The project is what nobody installed: a module whose file lies neither below one of the interpreter's folders for
-packages (`sysconfig`, `site`) nor below any folder called ``site-packages`` or ``dist-packages``, and whose top-level
-package is not torch, the standard library or torchkeep. So an editable install counts as project, wherever it lies.
+its own modules and for packages (`sysconfig`, `site`) nor below any folder called ``site-packages`` or
+``dist-packages``, and whose top-level package is neither torch nor torchkeep. So an editable install counts as
+project, wherever it lies.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ..errors import SaveError, brief_text, printable
 from ..limits import LIMITS
 from . import private
 from .registry import class_name, real_module
-from .sources import FOREIGN
+from .sources import CLOSED
 from .state import is_a
 
 
@@ -86,8 +87,6 @@ class _Closure:
     def want(self, obj: Any) -> None:
         """Begin with the module that defines a class or function."""
         name = str(obj.__module__)
-        if _top(name) in FOREIGN:
-            return
         if name not in sys.modules:
             self.note(f"the source of {class_name(obj)} was not to be had: its module is not imported.")
         elif name == MAIN and _has_no_file(sys.modules[name]):
@@ -98,7 +97,7 @@ class _Closure:
             self._add(name)
         elif why:
             self.note(f"the source of {class_name(obj)} was not to be had: {why}.")
-        else:
+        elif _top(name) not in CLOSED | sys.stdlib_module_names:
             message = f"the text of {_top(name)} was not kept: it is an installed package, and no part of the project."
             self.note(message, severity="note")
 
@@ -222,7 +221,7 @@ def _installed_folders() -> tuple[str, ...]:
     paths = sysconfig.get_paths()
     folders = [paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib") if key in paths]
     folders += getattr(site, "getsitepackages", list)()
-    folders.append(getattr(site, "getusersitepackages", str)())
+    folders += [getattr(site, "getusersitepackages", str)(), str(Path(os.__file__).parent)]
     return tuple(_folder(folder) for folder in folders if folder)
 
 
@@ -235,11 +234,12 @@ def _why_installed(name: str) -> str | None:
     module = sys.modules.get(name)
     if private.text_of(name) is not None:
         return None
-    if _top(name) in FOREIGN or not is_a(module, ModuleType):
+    if _top(name) in CLOSED or not is_a(module, ModuleType):
         return ""
     assert module is not None
     if _has_no_file(module):
-        return "" if hasattr(module, "__path__") else "its module has no file"
+        builtin = hasattr(module, "__path__") or _top(name) in sys.stdlib_module_names
+        return "" if builtin else "its module has no file"
     file = str(module.__file__)
     if _is_installed(file):
         return ""

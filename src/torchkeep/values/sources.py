@@ -24,8 +24,8 @@ from types import CodeType, FunctionType, MemberDescriptorType, SimpleNamespace
 _TORCH = frozenset({"torch", "torchgen", "functorch"})
 _FOREIGN = _TORCH | sys.stdlib_module_names | {"builtins"}
 
-FOREIGN = (_FOREIGN | {"torchkeep"}) - {"__main__"}
-"""Top-level packages whose text no file keeps."""
+CLOSED = _TORCH | {"torchkeep", "builtins"}
+"""Top-level packages whose text no file keeps, and in whose place no text of a file stands."""
 
 
 def digest(cls: type) -> str | None:
