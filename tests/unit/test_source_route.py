@@ -777,6 +777,16 @@ _RAISING = {
         "E in line 4",
         4,
     ),
+    "raises what says a strange place": (
+        "error = SyntaxError()\nerror.msg, error.filename, error.lineno = 1, 2, 'three'\nraise error\n",
+        "SyntaxError in line 3",
+        3,
+    ),
+    "raises no Exception": (
+        "class Quiet(BaseException): ...\nraise Quiet\n",
+        "Quiet in line 2 when it was run. Nothing",
+        2,
+    ),
     "imports itself out": ("from gone import Net\n", "ImportError in line 1", 1),
 }
 

@@ -89,7 +89,7 @@ def _space_of(sources: Mapping[str, SourceText]) -> _Space:
 
 def _told(error: BaseException) -> str:
     try:
-        return str(error)
+        return str(error.msg if isinstance(error, SyntaxError) else error)
     except Exception:  # an exception of the text's own may raise when it is shown
         return "(no message)"
 
@@ -111,12 +111,15 @@ class _Space:
         """
         try:
             return importlib.import_module(f"{self.top}.{name}")
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, and whatever else a text may raise
             where, line = self._place(error, name)
-            told = _told(error).replace(f"{self.top}.", "").replace(self.top, "")
+            told = brief_text(_told(error).replace(f"{self.top}.", "").replace(self.top, ""))
+            told = f": {told}" if told else ""
             raise SourceError(
                 f"{path}: the source text of the module {where} raised {type(error).__name__}"
-                f"{f' in line {line}' if line else ''} when it was run: {brief_text(told)}. Nothing was loaded. Read "
+                f"{f' in line {line}' if line else ''} when it was run{told}. Nothing was loaded. Read "
                 f"it with torchkeep.inspect({path!r}).sources[{where!r}]; what it imports and the file does not keep "
                 "has to be installed here. Or give the classes with classes=.",
                 module=where,
@@ -125,8 +128,8 @@ class _Space:
 
     def _place(self, error: BaseException, name: str) -> tuple[str, int | None]:
         """The module and line of this text where an error came from, the innermost one."""
-        if isinstance(error, SyntaxError) and (inner := self._inner(error.filename or "")):
-            return inner, error.lineno
+        if isinstance(error, SyntaxError) and (inner := self._inner(str(error.filename))):
+            return inner, error.lineno if type(error.lineno) is int else None
         for frame, line in reversed(list(walk_tb(error.__traceback__))):
             if inner := self._inner(frame.f_code.co_filename):
                 return inner, line
