@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_flatten
 
 from torchkeep.errors import ProgramError
 from torchkeep.programs import resolve
-from torchkeep.programs.guards import guard_of
+from torchkeep.programs.guards import guard_of, plain
 from torchkeep.programs.ops import CALLS, OPS
 from torchkeep.programs.resolve import Upgrade, name_of, overload
 from torchkeep.programs.schemas import grew, parse
@@ -308,6 +308,11 @@ def test_an_upgrade_writes_the_call_anew(monkeypatch: pytest.MonkeyPatch) -> Non
         ("aten.to.device", (X, "cpu", -1), {}),
         ("aten.repeat_interleave.Tensor", (torch.tensor([2**62] * 4),), {}),
         ("aten._weight_norm.default", (X[:0], X[:0]), {}),
+        ("aten._weight_norm.default", (X, X[0, :1]), {}),
+        ("aten.linalg_eigvals.default", (X / 0,), {}),
+        ("aten.matrix_power.default", (X, -(2**63)), {}),
+        ("aten.max_pool1d.default", (X, [2**62]), {}),
+        ("aten.zeros.default", ([2],), {"device": "meta"}),
         ("aten.gru.input", (X[None], X[None], [X, X, X[0], X[0]], True, 1, 0.0, False, False, False), {}),
     ],
 )
@@ -328,6 +333,11 @@ def test_a_guard_refuses(name: str, args: tuple[Any, ...], kwargs: dict[str, Any
         ("python.getitem", ([1, 2], -1)),
         ("torch.sym_sum", ([1, 2, 3],)),
         ("aten.zeros.default", ([2],)),
+        ("aten.to.device", (X, torch.device("cpu"), torch.float64)),
+        ("aten.to.device", (X, "cuda", torch.float64)),
+        ("aten._weight_norm.default", (X, X[:, :1])),
+        ("aten._weight_norm.default", (X, X[:1], 1)),
+        ("aten._weight_norm.default", (X, X.norm(), -1)),
         ("aten.repeat_interleave.Tensor", (torch.tensor([1, 2, 0]),)),
     ],
 )
@@ -372,3 +382,11 @@ def test_a_projected_lstm_passes_its_guard() -> None:
     module = torch.nn.LSTM(4, 3, proj_size=2, num_layers=2, bidirectional=True)
     states = [torch.zeros(4, 2, 2), torch.zeros(4, 2, 3)]
     guard((torch.ones(5, 2, 4), states, module._flat_weights, True, 2, 0.0, False, True, False), {})
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_only_plain_tensors_are_given_to_operators() -> None:
+    assert plain(X)
+    assert plain(X.t().to(torch.bfloat16))
+    for other in (X.to_sparse(), X.to("meta"), torch.quantize_per_tensor(X, 0.1, 0, torch.qint8), X.to_mkldnn()):
+        assert not plain(other)

@@ -202,11 +202,17 @@ def _sizes_of_batches(name: str, sizes: Any, rows: int) -> None:
         _refuse(name, "the sizes of the batches do not fit the input")
 
 
-def _some(name: str, given: Mapping[str, Any]) -> None:
-    """Kernels that divide by a number of elements."""
-    for argument, value in given.items():
-        if isinstance(value, torch.Tensor) and value.numel() == 0:
-            _refuse(name, f"{argument} is empty")
+def _weight_norm(name: str, given: Mapping[str, Any]) -> None:
+    """The kernel for the first and the last dimension believes that there is one magnitude for each place of it."""
+    values, sizes, along = given["v"], given["g"], given.get("dim", 0)
+    if not (isinstance(values, torch.Tensor) and isinstance(sizes, torch.Tensor) and type(along) is int):
+        _refuse(name, "it takes two tensors and a dimension")
+    if values.numel() == 0 or (values.dtype, values.device) != (sizes.dtype, sizes.device):
+        _refuse(name, "v is empty, or not like g")
+    if along in (0, values.dim() - 1):
+        wanted = [size if at == along else 1 for at, size in enumerate(values.shape)]
+        if list(sizes.shape) != wanted:
+            _refuse(name, f"g is of shape {list(sizes.shape)} where {wanted} belongs")
 
 
 def _repeated(name: str, given: Mapping[str, Any]) -> None:
@@ -240,7 +246,7 @@ _ELEMENTS: Final = 2.0**40
 
 _SPECIAL: Final[dict[str, Callable[[str, Mapping[str, Any]], None]]] = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
-    "_weight_norm": _some,
+    "_weight_norm": _weight_norm,
     "repeat_interleave": _repeated,
     **dict.fromkeys(("linalg_eigvals", "linalg_eig"), _finite),
     **dict.fromkeys(("matrix_power", "linalg_matrix_power"), _bounded),
