@@ -60,6 +60,7 @@ _EXACT: Final[dict[str, type]] = {
     "ScalarType": torch.dtype,
     "Layout": torch.layout,
     "MemoryFormat": torch.memory_format,
+    "Device": torch.device,
 }
 """Types for which torch takes any number, and reads outside of a table where it is none of theirs."""
 
@@ -76,12 +77,29 @@ _DTYPES: Final = frozenset(
 """Those whose elements fill bytes of their own; quantized ones and bit fields have kernels that believe more."""
 
 
+_DEVICES: Final = frozenset({"cpu", "cuda", "mps", "xpu"})
+
+
+def plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is what the operators of the list may be given: strided, with memory, of a plain dtype.
+
+    Whoever runs a program asks this of its inputs and constants; operators of the list then make no others.
+    """
+    return tensor.layout is torch.strided and tensor.dtype in _DTYPES and not tensor.is_meta and not tensor.is_nested
+
+
 def _exact(name: str, argument: Argument, value: Any) -> None:
     wanted = _EXACT[argument.type.rstrip("?")]
     if value is None and argument.type.endswith("?"):
         return
-    plain = value in _DTYPES if wanted is torch.dtype else value is torch.strided or wanted is not torch.layout
-    if not isinstance(value, wanted) or not plain:
+    if wanted is torch.device:
+        value = torch.device(value) if isinstance(value, str) and value in _DEVICES else value
+        plain = isinstance(value, torch.device) and value.type != "meta"
+    elif wanted is torch.dtype:
+        plain = isinstance(value, torch.dtype) and value in _DTYPES
+    else:
+        plain = isinstance(value, wanted) and (wanted is not torch.layout or value is torch.strided)
+    if not plain:
         _refuse(name, f"{argument.name} is {str(value)[:80]!r}")
 
 
@@ -184,11 +202,17 @@ def _sizes_of_batches(name: str, sizes: Any, rows: int) -> None:
         _refuse(name, "the sizes of the batches do not fit the input")
 
 
-def _some(name: str, given: Mapping[str, Any]) -> None:
-    """Kernels that divide by a number of elements."""
-    for argument, value in given.items():
-        if isinstance(value, torch.Tensor) and value.numel() == 0:
-            _refuse(name, f"{argument} is empty")
+def _weight_norm(name: str, given: Mapping[str, Any]) -> None:
+    """The kernel for the first and the last dimension believes that there is one magnitude for each place of it."""
+    values, sizes, along = given["v"], given["g"], given.get("dim", 0)
+    if not (isinstance(values, torch.Tensor) and isinstance(sizes, torch.Tensor) and type(along) is int):
+        _refuse(name, "it takes two tensors and a dimension")
+    if values.numel() == 0 or (values.dtype, values.device) != (sizes.dtype, sizes.device):
+        _refuse(name, "v is empty, or not like g")
+    if along in (0, values.dim() - 1):
+        wanted = [size if at == along else 1 for at, size in enumerate(values.shape)]
+        if list(sizes.shape) != wanted:
+            _refuse(name, f"g is of shape {list(sizes.shape)} where {wanted} belongs")
 
 
 def _repeated(name: str, given: Mapping[str, Any]) -> None:
@@ -200,12 +224,31 @@ def _repeated(name: str, given: Mapping[str, Any]) -> None:
             _refuse(name, "the repeats add up to too many")
 
 
+def _finite(name: str, given: Mapping[str, Any]) -> None:
+    """LAPACK's search for eigenvalues reads outside of a matrix that is not finite."""
+    matrix = given["self"]
+    if isinstance(matrix, torch.Tensor) and not matrix.is_meta and not bool(torch.isfinite(matrix).all()):
+        _refuse(name, "self is not finite")
+
+
+def _bounded(name: str, given: Mapping[str, Any]) -> None:
+    """Numbers that are negated, or rounded up to, with no look at what 64 bits hold."""
+    for argument, value in given.items():
+        for one in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(one, int) and abs(one) > _LARGEST:
+                _refuse(name, f"{argument} is {one}")
+
+
+_LARGEST: Final = 1 << 24
 _COUNTS: Final = (torch.int64, torch.int32)
 _ELEMENTS: Final = 2.0**40
 """More elements than any memory has."""
 
 _SPECIAL: Final[dict[str, Callable[[str, Mapping[str, Any]], None]]] = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
-    "_weight_norm": _some,
+    "_weight_norm": _weight_norm,
     "repeat_interleave": _repeated,
+    **dict.fromkeys(("linalg_eigvals", "linalg_eig"), _finite),
+    **dict.fromkeys(("matrix_power", "linalg_matrix_power"), _bounded),
+    **dict.fromkeys((f"max_pool{n}d{which}" for n in (1, 2, 3) for which in ("", "_with_indices")), _bounded),
 }
