@@ -207,6 +207,9 @@ class _Flat(torch.nn.Module):
             return Value(len(found) - 1)
 
         drawn = _drawn()
+        buffers = [
+            (each._buffers, name, value) for each in self.model.modules() for name, value in each._buffers.items()
+        ]
         output = self._signature.call(self.model, tensors)
         if (now := _drawn()) != drawn:
             what = next(name for name, state in drawn.items() if now[name] != state)
@@ -220,7 +223,22 @@ class _Flat(torch.nn.Module):
             raise CannotCapture(f"of what the model returns, {error}") from error
         if not found:
             raise CannotCapture("the model returns no tensor")
+        for column, name, before in buffers:
+            if isinstance(before, torch.Tensor) and column.get(name) is not before:
+                _copied_into(before, column.get(name), name, found)
+                column[name] = before
         return tuple(found)
+
+
+def _copied_into(buffer: torch.Tensor, value: Any, name: str, outputs: Sequence[Any]) -> None:
+    """Write what took the place of a buffer into the buffer, which is how a program has it."""
+    if not isinstance(value, torch.Tensor) or value.shape != buffer.shape or value.dtype != buffer.dtype:
+        raise CannotCapture(f"it puts something of another shape or dtype in the place of the buffer {name!r}")
+    memory = buffer.untyped_storage()._cdata
+    if any(isinstance(each, torch.Tensor) and each.untyped_storage()._cdata == memory for each in outputs):
+        raise CannotCapture(f"it returns the buffer {name!r} and puts another tensor in its place")
+    with torch.no_grad():
+        buffer.copy_(value)
 
 
 def _trace(module: torch.nn.Module, signature: Signature, level: _Level, shared: Shared) -> Trace:
@@ -245,12 +263,15 @@ def _quiet() -> Iterator[None]:
     """Without what torch warns and logs of a capture: what stops one is told as a finding."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    validate = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)  # a program could not raise their errors
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # torch prints the graph of a failed one
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
+        torch.distributions.Distribution.set_default_validate_args(validate)
 
 
 @contextmanager
@@ -307,21 +328,19 @@ class _Alone:
         """Make everything as it was, and note what was not."""
         for path, state, before in self._states:
             if not _is_same(state, before):
-                names = [name for name in {**before, **state} if state.get(name, state) is not before.get(name, state)]
+                names = [name for name in {**before, **state} if not _alike(state.get(name, state), before.get(name))]
                 self.changed |= {f"{path}.{name}".removeprefix(".") for name in names if name != "training"}
                 state.clear()
                 state.update(before)
         for path, held, before in self._held:
             if _is_same(held, before):
                 continue
-            if path.rpartition(".")[2] not in _REGISTRIES:
-                self.changed.add(path)
+            self.changed.add(path)
             held.clear()
             held.extend(before) if isinstance(held, list | deque) else held.update(before)
 
 
 _HELD = (list, dict, set, OrderedDict, deque)
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
 _MOST_HELD = 100_000
 """Objects of a module that are looked at; a graph of nodes that an attribute holds may be of any size."""
 
@@ -340,6 +359,17 @@ def _is_same(now: Any, before: Any) -> bool:
     if isinstance(now, dict):
         return all(a is b and now[a] is before[b] for a, b in zip(now, before, strict=True))
     return now == before if isinstance(now, set) else all(a is b for a, b in zip(now, before, strict=True))
+
+
+def _alike(now: Any, before: Any) -> bool:
+    """Whether two are one object, or containers of the same ones: torch replaces containers by copies."""
+    if now is before:
+        return True
+    if type(now) is not type(before) or type(now) not in (*_HELD, tuple) or len(now) != len(before):
+        return False
+    if isinstance(now, dict):
+        return all(a == b and _alike(now[a], before[b]) for a, b in zip(now, before, strict=True))
+    return now == before if isinstance(now, set) else all(map(_alike, now, before))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import msgspec
 from . import check
 from .capture import Captured
 from .examples import CannotCapture
-from .model import VERSION, Argument, Call, Choice, Mode, Parameter, Program, Value, parts, rebuilt
+from .model import VERSION, Argument, Call, Choice, Mode, Parameter, Program, Value, leaves, parts, rebuilt
 from .traces import Key, Link, Shared, Step, Trace
 
 _MODES: tuple[Mode, Mode] = ("eval", "train")
@@ -33,17 +33,15 @@ def merge(captured: Captured) -> Program:
         CannotCapture: it changes in place what no program may change.
     """
     program = _Merged(captured).program()
-    buffers = captured.shared.buffers
     changed = check.written(program)
-    if others := sorted(changed - buffers):
-        raise CannotCapture(f"it changes {_what(program, others[0])} in place, and a program changes buffers alone")
+    if others := [number for number in sorted(changed) if number >= len(program.state)]:
+        raise CannotCapture(
+            f"it changes {_what(program, others[0])} in place, and a program changes its own state alone"
+        )
     return msgspec.structs.replace(program, writes=tuple(sorted(changed)))
 
 
 def _what(program: Program, number: int) -> str:
-    if number < len(program.state):
-        row = program.state[number]
-        return f"the parameter {row.module}.{row.name}".replace(" .", " ")
     if number < program.first_input:
         return "a tensor that is neither a parameter nor a buffer"
     return f"its input {program.inputs[number - program.first_input].name}"
@@ -72,7 +70,8 @@ class _Merged:
     def program(self) -> Program:
         calls = tuple(map(self._call, range(len(self._rows))))
         modes = tuple(mode for mode in _MODES if mode in self._traces)
-        output = self._joined({mode: trace.output for mode, trace in self._traces.items()}, self._module(""))
+        # Whoever decides about what is returned, its call is not seen: all modules have to agree where it differs.
+        output = self._joined({mode: trace.output for mode, trace in self._traces.items()}, None)
         return Program(
             version=VERSION,
             modes=modes,
@@ -131,27 +130,31 @@ class _Merged:
             decider = path
         return mode, self._module(decider)
 
-    def _joined(self, each: Mapping[Mode, Any], module: int) -> Any:
+    def _joined(self, each: Mapping[Mode, Any], module: int | None) -> Any:
         """One argument of what stands there in each mode."""
         placed = {mode: self._placed(mode, argument) for mode, argument in each.items()}
         if len(placed) == 1 or placed["eval"] == placed["train"]:
             return next(iter(placed.values()))
         return self._choice(placed["eval"], placed["train"], module)
 
-    def _choice(self, in_eval: Any, in_train: Any, module: int) -> Any:
+    def _choice(self, in_eval: Any, in_train: Any, module: int | None) -> Any:
         if in_eval == in_train:
             return in_eval
         if _alike(in_eval, in_train):
             rest = iter(parts(in_train))
             return rebuilt(in_eval, lambda part: self._choice(part, next(rest), module))
-        deciders = sorted({self._rows_decider(part) for part in (in_eval, in_train)} - {None})
-        return Choice(tuple(deciders) or (module,), in_eval, in_train)
+        deciders = sorted({decider for part in (in_eval, in_train) for decider in self._deciders(part)})
+        if not deciders:
+            deciders = [module] if module is not None else sorted(self._modules.values())
+        return Choice(tuple(deciders), in_eval, in_train)
 
-    def _rows_decider(self, argument: Any) -> Any:
-        if isinstance(argument, Value) and argument.number >= self._first_call:
-            only = self._only(argument.number - self._first_call)
-            return None if only is None else only[1]
-        return None
+    def _deciders(self, argument: Any) -> Iterator[int]:
+        """Of which modules it is that the calls are made that an argument refers to."""
+        for leaf in leaves(argument):
+            if isinstance(leaf, Value) and leaf.number >= self._first_call:
+                only = self._only(leaf.number - self._first_call)
+                if only is not None:
+                    yield only[1]
 
     def _placed(self, mode: Mode, argument: Any) -> Any:
         """An argument with the Program's numbers in the place of links."""
