@@ -26,7 +26,7 @@ from . import deadline
 from .examples import CannotCapture, CannotSize, Example, Signature
 from .model import Argument, InputSpec, Mode, Parameter, Value
 from .sizes import value_of
-from .traces import Reader, Shared, Trace
+from .traces import Reader, Seen, Shared, Trace
 from .trees import CannotDescribe, described, is_scalar
 
 
@@ -244,9 +244,10 @@ def _copied_into(buffer: torch.Tensor, value: Any, name: str, outputs: Sequence[
 def _trace(module: torch.nn.Module, signature: Signature, level: _Level, shared: Shared) -> Trace:
     told: list[Argument] = []
     flat = _Flat(module, signature, told.append)
-    with _quiet(), torch.enable_grad(), _counting(module) as called:
+    with _quiet(), torch.enable_grad(), _watching(module) as watch:
         program = torch.export.export(flat, tuple(level.tensors), dynamic_shapes={"tensors": level.dims}, strict=False)
-    return Reader(program, told[-1], shared).trace(called)
+    plain = {path for path, each in module.named_modules() if type(each).__module__.startswith("torch.nn.")}
+    return Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain))
 
 
 def _drawn() -> dict[str, Any]:
@@ -274,21 +275,63 @@ def _quiet() -> Iterator[None]:
         torch.distributions.Distribution.set_default_validate_args(validate)
 
 
+class _Watch:
+    """What is seen of the modules while their code runs: who is called, and who reads whose `training` flag."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._paths = {id(each): path for path, each in module.named_modules()}
+        self._stack: list[str] = []
+        self.called: Counter[str] = Counter()
+        self.reads: dict[str, set[str]] = {}
+
+    def enter(self, module: torch.nn.Module, _: Any) -> None:
+        """A module is called."""
+        if (path := self._paths.get(id(module))) is not None:
+            self.called[path] += 1
+            self._stack.append(path)
+
+    def leave(self, module: torch.nn.Module, *_: Any) -> None:
+        """The call is over, or raised."""
+        if id(module) in self._paths and self._stack:
+            self._stack.pop()
+
+    def read(self, module: torch.nn.Module) -> None:
+        """The flag of a module is read, by the code of the module that was called last."""
+        if self._stack and (path := self._paths.get(id(module))) is not None:
+            self.reads.setdefault(self._stack[-1], set()).add(path)
+
+
+class _Flag:
+    """Stands in the class of all modules for the flag that each has, and tells who is asked."""
+
+    def __init__(self, watch: _Watch) -> None:
+        self._watch = watch
+
+    def __get__(self, module: Any, owner: Any = None) -> Any:
+        if module is None:
+            raise AttributeError("training")
+        self._watch.read(module)
+        return vars(module)["training"]
+
+    def __set__(self, module: Any, value: Any) -> None:
+        vars(module)["training"] = value
+
+
 @contextmanager
-def _counting(module: torch.nn.Module) -> Iterator[Counter[str]]:
-    """How often each module is called meanwhile."""
-    paths = {id(each): path for path, each in module.named_modules()}
-    called: Counter[str] = Counter()
-
-    def count(each: torch.nn.Module, _: Any) -> None:
-        if id(each) in paths:
-            called[paths[id(each)]] += 1
-
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(count)
+def _watching(module: torch.nn.Module) -> Iterator[_Watch]:
+    watch = _Watch(module)
+    hooks = torch.nn.modules.module
+    handles = [
+        hooks.register_module_forward_pre_hook(watch.enter),
+        hooks.register_module_forward_hook(watch.leave, always_call=True),
+    ]
+    torch.nn.Module.training = _Flag(watch)  # type: ignore[assignment]
     try:
-        yield called
+        yield watch
     finally:
-        handle.remove()
+        del torch.nn.Module.training
+        for handle in handles:
+            handle.remove()
 
 
 class _Alone:

@@ -69,7 +69,7 @@ class Sizes:
                 continue
             if _of_machinery(guard) and _tells_one_from_many(expression):
                 continue
-            if _of_metadata(guard) and type(expression).__name__ == "Unequality":
+            if _of_metadata(guard) and type(expression).__name__ in _COMPARISONS:
                 continue
             found = self._extent(expression)
             if found not in self.guards:
@@ -132,11 +132,12 @@ def _of_machinery(guard: Any) -> bool:
 
 
 def _of_metadata(guard: Any) -> bool:
-    """Whether torch asked while it worked out what an operator returns: an inequality then chose strides, no calls."""
+    """Whether torch asked while it worked out what an operator returns: a comparison then chose strides, no calls."""
     frame = str(getattr(getattr(guard.sloc, "framework_loc", None), "filename", "")).replace("\\", "/")
     return any(part in frame for part in _METADATA)
 
 
+_COMPARISONS = frozenset({"Unequality", "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan"})
 _METADATA = tuple(
     f"/torch/{each}" for each in ("_refs/", "_prims", "_subclasses/", "_meta_registrations", "_decomp/", "_ops.py")
 )

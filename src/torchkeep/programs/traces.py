@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 import torch
@@ -56,6 +56,20 @@ class Step(NamedTuple):
     defaults: tuple[tuple[str, Any, bool], ...] = ()
 
 
+class Seen(NamedTuple):
+    """What was seen of the modules while their code ran.
+
+    Attributes:
+        called: how often each module was called, by its path, also those that made no call of an operator.
+        reads: of each module, by its path, whose `training` flags its code read.
+        plain: paths of the modules whose code is torch's own: these decide by nothing else than they read.
+    """
+
+    called: Mapping[str, int]
+    reads: Mapping[str, Set[str]]
+    plain: Set[str]
+
+
 class Trace(NamedTuple):
     """What one mode computes.
 
@@ -65,7 +79,7 @@ class Trace(NamedTuple):
         shapes: what the inputs' sizes have to be.
         guards: what else has to be true of them.
         fixed: sizes that were to vary, and the code made do with one.
-        called: how often each module was called, by its path, also those that made no call of an operator.
+        seen: of the modules, while their code ran.
     """
 
     steps: list[Step]
@@ -73,7 +87,7 @@ class Trace(NamedTuple):
     shapes: list[tuple[Extent | None, ...]]
     guards: list[Extent]
     fixed: list[Fixed]
-    called: Mapping[str, int]
+    seen: Seen
 
 
 class Shared:
@@ -143,14 +157,14 @@ class Reader:
         self._links: dict[torch.fx.Node, Any] = {}
         self._device = self._own_device()
 
-    def trace(self, called: Mapping[str, int]) -> Trace:
+    def trace(self, seen: Seen) -> Trace:
         """What the program computes."""
         graph = self._program.graph_module
         inputs = self._placeholders()
         returned = self._run(graph, ())
         output = _linked(self._output, returned)
         sizes = Sizes([node.meta["val"] for node in inputs])
-        return Trace(self._steps, output, sizes.shapes, sizes.guards, sizes.fixed, called)
+        return Trace(self._steps, output, sizes.shapes, sizes.guards, sizes.fixed, seen)
 
     def _own_device(self) -> torch.device | None:
         tensors = [*self._program.state_dict.values(), *self._program.constants.values()]
