@@ -69,6 +69,8 @@ class Sizes:
                 continue
             if _of_machinery(guard) and _tells_one_from_many(expression):
                 continue
+            if _of_metadata(guard) and type(expression).__name__ in _COMPARISONS:
+                continue
             found = self._extent(expression)
             if found not in self.guards:
                 self.guards.append(found)
@@ -127,6 +129,18 @@ _FORMULA_OF = {
 def _of_machinery(guard: Any) -> bool:
     frame = getattr(getattr(guard.sloc, "framework_loc", None), "filename", "")
     return "/torch/" in str(frame).replace("\\", "/")
+
+
+def _of_metadata(guard: Any) -> bool:
+    """Whether torch asked while it worked out what an operator returns: a comparison then chose strides, no calls."""
+    frame = str(getattr(getattr(guard.sloc, "framework_loc", None), "filename", "")).replace("\\", "/")
+    return any(part in frame for part in _METADATA)
+
+
+_COMPARISONS = frozenset({"Unequality", "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan"})
+_METADATA = tuple(
+    f"/torch/{each}" for each in ("_refs/", "_prims", "_subclasses/", "_meta_registrations", "_decomp/", "_ops.py")
+)
 
 
 def _tells_one_from_many(expression: Any) -> bool:
