@@ -37,6 +37,7 @@ from torchkeep.document import (
     Opaque,
     Ref,
     Seq,
+    SourceText,
     TensorRef,
     TensorTable,
     Typed,
@@ -1067,6 +1068,27 @@ def module_tree() -> bytes:
     return native(Ref(0), nodes, tensors, classes={"models:Net": ClassInfo(1, None, "models 1.0")})
 
 
+@accept
+def programs() -> bytes:
+    """A computation beside a module: its text in the header, or in the data where it is long."""
+    tensors = Tensors()
+    weight = tensors.add("weight", "float32", (2,), flags=PARAMETER | REQUIRES_GRAD)
+    constant = tensors.add(RESERVED + "constant", "float32", ())
+    long = tensors.add(RESERVED + "text", "uint8", (40,))
+    nodes = [
+        Seq("list", (Ref(1), Ref(5))),
+        Typed("module", 1, {"class": "models:Net", "training": False, "parameters": Ref(2), "program": Ref(3)}),
+        mapping({"weight": weight}),
+        Typed("program", 1, {"summary": "eval", "text": b"{}", "constants": Ref(4)}),
+        Seq("tuple", (constant, constant)),
+        Typed("module", 1, {"class": "models:Net", "training": True, "program": Ref(6)}),
+        Typed("program", 1, {"summary": "", "text": Ref(7), "constants": Ref(8)}),
+        Typed("bytes", 1, {"data": long}),
+        Seq("tuple", ()),
+    ]
+    return native(Ref(0), nodes, tensors)
+
+
 def normed(cls: str, *hooks: Typed, **fields: Any) -> Typed:
     """A module with hooks that compute."""
     return Typed("module", 1, {"class": cls, "training": True} | fields | {"computed": several(*hooks)})
@@ -1227,6 +1249,20 @@ def findings() -> bytes:
         Finding("other", "error", "", ""),
     ]
     return native(None, findings=found, environment={"é": "", "z": "\n", "": "empty"})
+
+
+@accept
+def source_text() -> bytes:
+    """Text of modules is kept as it is, also where it is no Python; what the file means is the same without it."""
+    sources = {
+        "net": SourceText("net", "from .layers import *\n"),
+        "net.layers": SourceText("net", 'raise SystemExit("é\\\\ \\ufeff")\t# \u2028 \x7f\n'),
+        "net.empty": SourceText("net.empty", ""),
+        "space.inner.mod": SourceText("space.inner", "(" * 1000),
+        "__main__": SourceText("net.layers", "import net\r\n"),
+        "_9": SourceText("", "x = 1"),
+    }
+    return native(None, sources=sources)
 
 
 # --- accepted: plain safetensors files ----------------------------------------------------------------
@@ -1827,7 +1863,47 @@ def _documents() -> None:
         ("beyond-64-bits", "version 2^70", 2**70),
     ]:
         bad(f"D-9-{name}", f"{why} of a class", classes=[["a", 1, None, None], ["b", version, None, None]])
+    _sources()
     bad("D-8-tensors", "a file with a tensor and a Document with none", stored=[], rows=[A])
+
+
+def _sources() -> None:
+    """D-10: what a row of source text may not be; and the forms that only one of them has."""
+    for name, why, rows in [
+        ("dots", "a name with an empty word", [["a..b", "a.", ""]]),
+        ("leading-dot", "a name that begins with a dot", [[".a", "", ""]]),
+        ("no-name", "a name without a character", [["", "", ""]]),
+        ("digit", "a word that begins with a digit", [["a.1b", "a", ""]]),
+        ("path", "a path", [["../a", "", ""]]),
+        ("slash", "a name with a slash", [["a/b", "", ""]]),
+        ("nul-in-name", "a name with a NUL", [["a\0", "", ""]]),
+        ("line", "a name with a line feed at its end", [["a\n", "", ""]]),
+        ("not-ascii", "a word beyond ASCII, which is an identifier of Python", [["é", "", ""]]),
+        ("keyword", "a word that is a keyword", [["a.class", "a", ""]]),
+        ("package-of-others", "a package that is not the module's", [["a.b", "c", ""]]),
+        ("package-above", "a package two levels up", [["a.b.c", "a", ""]]),
+        ("no-package", "a module in a package that says it is in none", [["a.b", "", ""]]),
+        ("main-in-path", "a script in a package with no name of one", [["__main__", "a/b", ""]]),
+        ("in-a-module", "a module inside of one that is no package", [["a", "", ""], ["a.b", "a", ""]]),
+        ("nul", "a text with a NUL", [["a", "", "x = 1\0"]]),
+    ]:
+        bad(f"D-10-{name}", why, sources=rows)
+    bad("D-1-sources-empty", "sources that are empty and not absent", sources=[])
+    bad("D-1-sources-order", "modules out of order", sources=[["b", "", ""], ["a", "", ""]])
+    bad("D-1-sources-twice", "a module twice", sources=[["a", "", ""], ["a", "", "x"]])
+    bad_text("D-1-sources-early", "sources before the tensors",
+             _sources_first, sources=[["a", "", ""]])  # fmt: skip
+    bad("D-2-sources-columns", "a module without a package", sources=[["a", ""]])
+    bad("D-2-sources-text", "a text that is a number", sources=[["a", "", 1]])
+    bad("D-2-sources-object", "modules in an object", sources={"a": ["", ""]})
+    bad("LIMIT-sources", "2001 modules", sources=[[f"m{i:04}", "", ""] for i in range(2001)])
+    bad("LIMIT-source-name", "the name of a module of 256 characters", sources=[["a" * 256, "", ""]])
+
+
+def _sources_first(text: str) -> str:
+    """The Document with its last field in the place before the last."""
+    at, begin = text.index(',"tensors":'), text.index(',"sources":')
+    return text[:at] + text[begin:-1] + text[at:begin] + "}"
 
 
 C_ROWS: list[Row] = [("a", "C64", [1], pattern(8)), ("b", "C64", [1], pattern(8, 1))]
@@ -1994,6 +2070,18 @@ def _modules(typed: Callable[..., None], module: dict[str, Any]) -> None:
     both = {"parameters": ["r", 1], "attributes": ["r", 2]}
     typed("M-1-two-parts", "a name that is a parameter and an attribute", "module", module | both,
           ["map", ["w"], [None]], ["map", ["w"], [None]])  # fmt: skip
+    program = {"summary": "eval", "text": ["b", "e30="], "constants": ["r", 1]}
+    for name, why, changed in [
+        ("summary", "a program whose summary is null", {"summary": None}),
+        ("text", "a program whose text is a string", {"text": "{}"}),
+        ("constants", "a program whose constants are null", {"constants": None}),
+    ]:
+        typed(f"K-3-program-{name}", why, "program", program | changed,
+              *([] if name == "constants" else [["seq", "tuple", []]]))  # fmt: skip
+    typed("K-3-program-list", "constants in a list", "program", program, ["seq", "list", []])
+    typed("K-3-program-number", "a constant that is a number", "program", program, ["seq", "tuple", [1]])
+    typed("K-3-no-program", "a module whose program is none", "module", module | {"program": ["r", 1]},
+          ["seq", "tuple", []])  # fmt: skip
     typed("K-3-not-direct", "a module that says that its state is not direct", "module", module | {"direct": False})
     for label, name in [("torch", "torch:ReLU"), ("below", "torch.nn:ReLU")]:
         direct = {"class": name, "training": True, "direct": True}

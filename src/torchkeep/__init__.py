@@ -23,6 +23,7 @@ from .containers import register_container as register_container
 from .document import Finding as Finding
 from .errors import AccessError as AccessError
 from .errors import BindError as BindError
+from .errors import CallError as CallError
 from .errors import ChangedClassError as ChangedClassError
 from .errors import DestinationError as DestinationError
 from .errors import DeviceError as DeviceError
@@ -40,6 +41,7 @@ from .errors import PartialLoadError as PartialLoadError
 from .errors import PathError as PathError
 from .errors import ProgramError as ProgramError
 from .errors import SaveError as SaveError
+from .errors import SourceError as SourceError
 from .errors import TorchkeepError as TorchkeepError
 from .errors import TorchkeepWarning as TorchkeepWarning
 from .errors import TrustError as TrustError
@@ -58,12 +60,14 @@ from .report import TensorInfo as TensorInfo
 from .storage import register_storage as register_storage
 
 if _TYPE_CHECKING:
+    from .programs import Example as Example
     from .values import ModuleState as ModuleState
+    from .values import ProgramModule as ProgramModule
     from .values import Record as Record
     from .values import Skeleton as Skeleton
     from .values import register as register
 
-_NEED_TORCH = ("ModuleState", "Record", "Skeleton", "register")
+_NEED_TORCH = ("Example", "ModuleState", "ProgramModule", "Record", "Skeleton", "register")
 
 
 __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
@@ -79,12 +83,14 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "register_storage",
     "AccessError",
     "BindError",
+    "CallError",
     "ChangedClassError",
     "DestinationError",
     "DeviceError",
     "DiffReport",
     "Difference",
     "DigestError",
+    "Example",
     "ExistsError",
     "ExplainReport",
     "FileReport",
@@ -104,11 +110,13 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "PartialLoadError",
     "PathError",
     "ProgramError",
+    "ProgramModule",
     "Record",
     "Route",
     "SaveError",
     "SaveReport",
     "Skeleton",
+    "SourceError",
     "TensorInfo",
     "TorchkeepError",
     "TorchkeepWarning",

@@ -49,9 +49,12 @@ def save(
     obj: Any,
     path: StrPath,
     *,
+    example: Any = None,
+    dynamic_shapes: Any = None,
     durable: bool = True,
     overwrite: bool = True,
     allow: Iterable[str] = (),
+    source: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SaveReport:
     """Save a model, a state_dict, a checkpoint, or any supported value as one safetensors file.
@@ -63,10 +66,20 @@ def save(
             supported values. Tensors on any device; they are copied one at a time.
         path: where to; a symbolic link is followed. Conventionally ``*.safetensors``. A string of the form
             ``scheme://...`` goes to the storage that `register_storage` has for it.
+        example: a call of the model, so that its computation is captured and the file needs no class: a tuple of
+            arguments, ``(x,)``, a `torchkeep.Example`, ``Example(x, mask=m)``, or a list of these in different sizes,
+            which says best what may vary. The model is left as it was. One that cannot be captured is saved all the
+            same, with a warning that says where its code stopped it.
+        dynamic_shapes: which sizes of the example may vary: ``"auto"`` (found out, within a minute or so; the
+            default), ``"batch"`` (the first of each tensor), ``"static"`` (none), or what `torch.export.export` takes,
+            by the names of the parameters of `forward`.
         durable: wait until the bytes are on the disk, so that the file survives a power cut.
         overwrite: whether a file that is there is replaced.
         allow: ``"unsaveable"`` leaves out what cannot be saved (a lambda, a lock, an open file), with a warning for
             each. The file then gives back its weights and its skeleton, and no longer the whole object.
+        source: keep the source text of the modules that define the classes, and of what these import, as far as it is
+            the project's own: nothing of torch, the standard library or installed packages. Whoever has the file can
+            read it; the report lists the files. It is run only by ``load(..., run_source=True)``.
         progress: called with (bytes written, bytes in all) of the tensors' data now and then.
 
     Returns:
@@ -79,7 +92,8 @@ def save(
             (a tensor expanded beyond the limits, a module with two things of one name). Nothing was written.
         PathError: the file system or the storage refused (`FullError`, `AccessError`, `ExistsError`, ...). A file
             that was there before is as it was.
-        ValueError: `allow` has a word that it does not take.
+        TypeError: `example` is no call, or `obj` is no module to call.
+        ValueError: `allow` or `dynamic_shapes` has a word that it does not take.
     """
     from . import values
 
@@ -91,8 +105,9 @@ def save(
             f"{printable(name)} ends like a file of torch.save, and tools would take it for one. Nothing was written. "
             "Name it model.safetensors, or write a torch file with torch.save(model.state_dict(), path)."
         )
+    beside, noticed = values.computed_by(obj, example, dynamic_shapes)
     with document.collector_paused():
-        encoded = values.encode(obj, leave="unsaveable" in allowed)
+        encoded = values.encode(obj, leave="unsaveable" in allowed, source=source, beside=beside, noticed=noticed)
         _check_saved(encoded)
         layout = containers.layout(encoded.document, path_of=encoded.path_of)
     data_nbytes = sum(span.nbytes for span in layout.spans)
@@ -105,7 +120,7 @@ def save(
         staged.commit()
     findings = tuple(encoded.document.findings)
     _warn(finding for finding in document.merged(list(findings)) if finding.severity != "note")
-    return SaveReport(name, layout.nbytes, findings)
+    return SaveReport(name, layout.nbytes, findings, encoded.source_files)
 
 
 def load(
@@ -118,15 +133,17 @@ def load(
     key: Key | None = None,
     classes: Mapping[str, Any] | Iterable[Any] | None = None,
     trust: Iterable[str] = (),
-    route: Literal["auto", "structure", "skeleton"] = "auto",
+    route: Literal["auto", "structure", "program", "source", "skeleton"] = "auto",
+    run_source: bool = False,
     allow: Iterable[str] = (),
     mmap: bool = False,
     verify: Literal["first"] | None = None,
 ) -> Any:
     """Load what was saved: a model as an `nn.Module`, on the CPU, in eval mode; anything else as it was.
 
-    Nothing of the file is run or imported. Classes come from `classes`, from `torchkeep.register`, from
-    packages named in `trust`, or, for `nn.Module` classes that the program has already imported, from there.
+    Nothing of the file is run or imported, but for its source text under `run_source=True`. Classes come from
+    `classes`, from `torchkeep.register`, from packages named in `trust`, or, for `nn.Module` classes that the program
+    has already imported, from there.
 
     Args:
         path: a torchkeep file, any safetensors file, or one of a registered container; a local path, or a string
@@ -143,8 +160,13 @@ def load(
         classes: classes for the names in the file: ``{"old.module:Net": Net}``, or ``[Net]`` to match by
             name where that is unique. Functions likewise.
         trust: packages or classes that may be imported: ``("pkg", "pkg.models:Net")``.
-        route: ``"structure"`` rebuilds the model on its classes; ``"skeleton"`` gives the module tree with
-            its weights, on torch's own classes and those given; ``"auto"`` is ``"structure"``.
+        route: ``"structure"`` rebuilds the model on its classes; ``"program"`` runs the computation that was saved
+            with ``example=`` and needs no class; ``"source"`` rebuilds the model on the classes that the source text in
+            the file defines; ``"skeleton"`` gives the module tree with its weights, on torch's own classes and those
+            given. ``"auto"`` is ``"structure"``; where a class does not open it is, with a warning, ``"source"`` if
+            `run_source` says so, or else ``"program"`` if the file has one.
+        run_source: run the source text that the file keeps, as code of this process that may do anything. Only for a
+            file whose text you have read (``inspect(path).sources``) or whose author you trust.
         allow: losses that are accepted: ``"hooks"`` (the model had hooks, which no file holds), ``"changed"``
             (its class now assigns attributes that the file lacks).
         mmap: let the tensors be the file itself, mapped, so that bytes are read when they are first used and
@@ -163,8 +185,10 @@ def load(
     Raises:
         FormatError: the file is damaged, or not a file that torchkeep reads.
         TrustError: classes did not open; the message gives the call that opens each.
+        SourceError: source text of the file raised when it was run.
         ChangedClassError: a class now asks for attributes that the file lacks.
         KeyMissingError: there is no such part.
+        ProgramError: the file has no program, or one that this torch cannot run.
         DeviceError: torch or this machine does not have the device, or a tensor cannot go there.
         LoadError: any other reason. Nothing is returned.
         PathError: the file system or the storage refused.
@@ -179,17 +203,27 @@ def load(
     values.require_floating(dtype)
     if mode not in (None, "eval", "train", "saved"):
         raise ValueError(f"mode is 'eval', 'train', 'saved' or None, not {mode!r}")
-    if route not in ("auto", "structure", "skeleton"):
-        raise ValueError(f"route is 'auto', 'structure' or 'skeleton', not {route!r}")
+    if route not in ("auto", "structure", "program", "source", "skeleton"):
+        raise ValueError(f"route is 'auto', 'structure', 'program', 'source' or 'skeleton', not {route!r}")
+    if run_source not in (True, False) or (run_source and route not in ("auto", "source")):
+        raise ValueError(f"run_source is True or False, and True goes with route 'source' or 'auto', not {route!r}")
     _require_verify(verify)
-    resolver = values.Resolver(classes, trust, imported=route != "skeleton")
     name = _name(path)
     with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
         meaning = contents.document
         start = document.find(meaning, key, path=name)
         positions, rows = meaning.reachable(start)
-        audit = values.audit(meaning, positions, resolver, path=name, skeleton=route == "skeleton", allow=allowed)
+        audit = values.audit_by_route(
+            route,
+            meaning,
+            positions,
+            classes=classes,
+            trust=trust,
+            run_source=run_source,
+            path=name,
+            allow=allowed,
+        )
         reader = _Reader(source, contents)
         if verify == "first":
             reader.check(sorted({meaning.tensors.stored[row] for row in rows}))
@@ -216,7 +250,7 @@ def load(
     report = ObjectReport(
         path=name,
         kind=contents.kind,
-        route=values.route_taken(built.modules, stood_in=audit.stood_in),
+        route=values.route_taken(built.modules, audit),
         mode=flags,
         device=str(place),
         cast=tuple(memory.cast),

@@ -32,5 +32,22 @@ class Limits(msgspec.Struct, frozen=True):
     int_nbytes: int = 65_536
     """Longest integer in bytes."""
 
+    program_nbytes: int = 64_000_000
+    """Longest text of a computation."""
+
+    program_depth: int = 64
+    """Most levels of lists and the like in an argument of an operator."""
+
+    program_numel: int = 2**33
+    """Most elements of a tensor that a computation makes by numbers alone."""
+    source_modules: int = 2_000
+    """Most modules whose text is kept."""
+
+    source_name: int = 255
+    """Longest name of such a module."""
+
+    source_nbytes: int = 8_000_000
+    """Most bytes of their text in all, in UTF-8."""
+
 
 LIMITS = Limits()

@@ -107,6 +107,16 @@ _DERIVABLE_SCALARS = frozenset({int, float, complex, str, bytes})
 _DERIVABLE_KINDS = frozenset({"OrderedDict", "defaultdict", "Counter", "deque", "str", "bytes"})
 
 
+def _bytes_of(document: Document, value: Value) -> bool:
+    """Bytes of any length."""
+    return isinstance(value, bytes) or document.typed(value, "bytes") is not None
+
+
+def _tensors(document: Document, value: Value) -> bool:
+    node = document.node(value)
+    return isinstance(node, Seq) and node.kind == "tuple" and all(is_tensor(document, item) for item in node.items)
+
+
 def _texts(document: Document, value: Value) -> bool:
     node = document.node(value)
     return isinstance(node, Seq) and node.kind == "tuple" and all(isinstance(i, str) for i in node.items)
@@ -229,10 +239,12 @@ KINDS: dict[str, Kind] = {
             "direct": _true,
             "computed": _tuple_of("torch.weight_norm", "torch.spectral_norm", "torch.prune"),
             "lazy": _true,
+            "program": _of("program"),
         },
         frozenset({"parameters", "buffers", "non_persistent", "modules", "attributes", "extra_state", "hooks"})
-        | {"direct", "computed", "lazy"},
+        | {"direct", "computed", "lazy", "program"},
     ),
+    "program": Kind(1, {"summary": _text, "text": _bytes_of, "constants": _tensors}),
     "custom": Kind(1, {"class": _text, "state": _anything}),
     "optimizer": Kind(
         1,
@@ -346,6 +358,7 @@ OWN_FIELDS = frozenset(
         "value",
         "entropy",
         "spawn_key",
+        "constants",
     }
 )
 """Fields whose map or tuple is part of the object rather than an object of its own: nothing else refers to it."""

@@ -15,14 +15,16 @@ except ModuleNotFoundError as _error:
         name="torch",
     ) from _error
 
+from ..programs import Example as Example
 from . import codecs as codecs
 from . import modules as modules
-from .audit import audit as audit
 from .bind import Match as Match
 from .bind_optimizer import OptimizerMatch as OptimizerMatch
 from .binding import Binding as Binding
 from .binding import bind as bind
 from .build import build as build
+from .computation import ProgramModule as ProgramModule
+from .computation import computed_by as computed_by
 from .encode import Encoded as Encoded
 from .encode import encode as encode
 from .explain import explain as explain
@@ -46,6 +48,7 @@ from .place import device_of as device_of
 from .place import require_little_endian as require_little_endian
 from .registry import ModuleState as ModuleState
 from .registry import register as register
+from .routes import audit_by_route as audit_by_route
 from .standins import Record as Record
 from .standins import Skeleton as Skeleton
 from .transfer import Direct as Direct

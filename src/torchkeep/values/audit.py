@@ -11,7 +11,7 @@ import types
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn.utils.prune import BasePruningMethod
@@ -51,11 +51,15 @@ class Audit:
             in for: a module by a Skeleton, what derives from a builtin by that, all else by a Record.
         findings: changes and losses to report.
         stood_in: whether anything but a plain object is stood in for.
+        inert: whether plain objects are.
+        taken: the route, where it is not told by what came back.
     """
 
     opened: dict[tuple[str, str], Opened] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     stood_in: bool = False
+    inert: bool = False
+    taken: Literal["program", "source"] | None = None
 
     def of(self, node: Typed) -> Any:
         """The class or function that a node names, or None where it is to be stood in for."""
@@ -124,11 +128,12 @@ def audit(
     result.findings += [Finding("classes", "note", "", f"{_unused(key)}.") for key in unused]
     refused = [found for found in closed.values() if found.role not in HELD_KINDS]
     result.stood_in = bool(refused)
+    result.inert = len(refused) < len(closed)
     result.findings += [_standin_finding(found) for found in refused if found.role != "module"]
     if refused and not skeleton:
         objects = [found for found in closed.values() if found.role in HELD_KINDS]
         names = tuple(sorted({found.name for found in refused}))
-        raise TrustError(_trust_message(path, refused, objects, unused), names=names)
+        raise TrustError(_trust_message(path, refused, objects, unused, document), names=names)
     for _, node in nodes:
         if isinstance(node, Opaque):
             if not skeleton:
@@ -217,8 +222,15 @@ def _check_hooks(document: Document, node: Typed, result: Audit, allowed: frozen
             raise LoadError(
                 f"{path}: {name} had a {' and a '.join(hooks)} when it was saved, and hooks are code, which no "
                 'file holds. Nothing was loaded. Pass allow={"hooks"} to load it without, and register them again.'
+                f"{_by_program(node, path)}"
             )
         result.findings.append(Finding("hooks", "warning", "", f"{name} came back without its {', '.join(hooks)}."))
+
+
+def _by_program(node: Typed, path: str) -> str:
+    return f" Or load what it computed with them: torchkeep.load({path!r}, route='program')." * (
+        "program" in node.fields
+    )
 
 
 def _check_known_hooks(document: Document, node: Typed, cls: type | None, path: str) -> None:
@@ -359,7 +371,7 @@ def _check_changes(
             message = f"the source of {name} was not to be had {when}, so changes of it are not told."
             result.findings.append(Finding("changed-class", "note", "", message))
     if lacking:
-        raise ChangedClassError(_changed_message(path, lacking))
+        raise ChangedClassError(_changed_message(path, lacking, document))
 
 
 _CHANGING = ("module", "object", "derived")
@@ -395,7 +407,9 @@ def computed_names(document: Document, node: Typed) -> Iterable[str]:
 # --- what people read -------------------------------------------------------------------------------
 
 
-def _trust_message(path: str, refused: list[Closed], objects: list[Closed], unused: list[str]) -> str:
+def _trust_message(
+    path: str, refused: list[Closed], objects: list[Closed], unused: list[str], document: Document
+) -> str:
     lines = [f"{path}: {len(refused)} of the names that the file needs did not open. Nothing was loaded."]
     shown = [(brief_text(closed.name), closed) for closed in refused[:_MAX_LINES]]
     width = max(len(name) for name, _ in shown)
@@ -414,9 +428,17 @@ def _trust_message(path: str, refused: list[Closed], objects: list[Closed], unus
             lines.append(f"  structure, classes where they were  torchkeep.load({path!r}, trust={packages!r})")
         names = list(dict.fromkeys(closed.name for closed in (*given, *objects)))
         lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, {classes_in_code(names)})")
-    lines.append(f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})")
-    lines.append(f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')")
-    return "\n".join(lines)
+    if any(name in document.sources for name in {closed.name.partition(":")[0] for closed in refused}):
+        lines.append(f"  source, runs text of the file       torchkeep.load({path!r}, route='source', run_source=True)")
+    return "\n".join([*lines, *_routes_without_classes(document, path)])
+
+
+def _routes_without_classes(document: Document, path: str) -> Iterator[str]:
+    """The ways to a file that need none of the classes that it names."""
+    if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
+        yield f"  program, needs no class             torchkeep.load({path!r}, route='program')"
+    yield f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})"
+    yield f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')"
 
 
 _MAX_LINES = 30
@@ -434,12 +456,11 @@ def _opaque_message(document: Document, node: Opaque, path: str) -> str:
     """What was left out at save, and the routes that it left open."""
     where = [finding.path for finding in document.findings if finding.code == "unsaveable"]
     places = f" ({brief_text(', '.join(where[:_SHOWN]))})" if where else ""
-    return (
+    first = (
         f"{path}: {brief_text(node.what)} could not be saved and was left out{places}, so the whole is not there to "
-        "load. Nothing was loaded.\nRoutes to this file:\n"
-        f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})\n"
-        f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')"
+        "load. Nothing was loaded."
     )
+    return "\n".join([first, "Routes to this file:", *_routes_without_classes(document, path)])
 
 
 def _importable(refused: list[Closed]) -> tuple[str, ...]:
@@ -486,7 +507,7 @@ def _changed_finding(name: str, cls: type, package: str | None, known: Registrat
     return Finding("changed-class", "note" if known else "warning", "", f"{what}{saved}{done}.")
 
 
-def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]]) -> str:
+def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]], document: Document) -> str:
     lines = [f"{path}: classes changed since the file was saved. Nothing was loaded."]
     for name, (cls, absent) in lacking.items():
         now, model = class_name(cls), issubclass(cls, torch.nn.Module)
@@ -504,6 +525,8 @@ def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]]) -> s
         if name != now:
             lines.append(f"  (the file calls it {name})")
     lines.append('Or pass allow={"changed"} to load it without them.')
+    if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
+        lines.append(f"Or load what it computed then: torchkeep.load({path!r}, route='program').")
     return "\n".join(lines)
 
 

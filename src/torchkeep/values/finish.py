@@ -27,6 +27,7 @@ from ..document import (
     is_optimizer,
     items_of,
 )
+from .audit import Audit
 from .state import is_a, namespace_of
 
 
@@ -144,9 +145,11 @@ def set_mode(modules: Iterable[torch.nn.Module], mode: Literal["eval", "train", 
             namespace_of(module)["training"] = mode == "train"
 
 
-def route_taken(modules: Iterable[torch.nn.Module], *, stood_in: bool) -> str:
-    """What a load did: ``"structure"``, ``"skeleton"``, or ``"data"`` where there were no modules."""
-    return "skeleton" if stood_in else "structure" if any(True for _ in modules) else "data"
+def route_taken(modules: Iterable[torch.nn.Module], audit: Audit) -> str:
+    """What a load did: ``"data"`` where there were no modules."""
+    if audit.taken is not None:
+        return audit.taken
+    return "skeleton" if audit.stood_in else "structure" if any(True for _ in modules) else "data"
 
 
 def cast_findings(cast: list[tuple[str, str, str]]) -> tuple[Finding, ...]:

@@ -1,0 +1,451 @@
+"""A module and examples of its calls -> the calls that it makes, in each mode, as `torch.export` sees them.
+
+`torch.export.export` runs the module's own code on tensors without memory (non-strict, training IR, nothing
+decomposed). `traces` turns what it gives into data at once, and `merge` makes one Program of both modes. The module is
+left as it was.
+Reference: https://docs.pytorch.org/docs/stable/export.html
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+import sys
+import traceback
+import warnings
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from typing import Any, NamedTuple
+
+import torch
+
+from ..errors import brief, brief_text
+from . import deadline
+from .examples import CannotCapture, CannotSize, Example, Signature
+from .model import Argument, InputSpec, Mode, Parameter, Value
+from .sizes import value_of
+from .traces import Reader, Shared, Trace
+from .trees import CannotDescribe, described, is_scalar
+
+
+class Tried(NamedTuple):
+    """A way of letting sizes vary that was tried for a mode before the one that worked, and why it did not."""
+
+    mode: Mode
+    level: str
+    why: str
+
+
+class Captured(NamedTuple):
+    """What was captured.
+
+    Attributes:
+        traces: of the modes that could be captured.
+        failures: why the others could not.
+        shared: tensors that the traces use.
+        inputs: what a call's tensors have to be.
+        parameters: how a call is written.
+        levels: for each captured mode, which sizes were let vary: a word of `LEVELS`.
+        tried: what was tried before that.
+        changed: attributes that the module's own code set meanwhile, as paths; its program sets none.
+    """
+
+    traces: dict[Mode, Trace]
+    failures: dict[Mode, str]
+    shared: Shared
+    inputs: tuple[InputSpec, ...]
+    parameters: tuple[Parameter, ...]
+    levels: dict[Mode, str]
+    tried: tuple[Tried, ...]
+    changed: tuple[str, ...]
+
+
+MODES: tuple[Mode, ...] = ("eval", "train")
+
+LEVELS = {
+    "auto": "every size",
+    "batch": "the batch size",
+    "examples": "the sizes in which the examples differ",
+    "given": "the sizes that dynamic_shapes names",
+    "static": "no size",
+}
+"""What varies, from the widest, in words."""
+
+
+def capture(
+    module: torch.nn.Module, examples: Sequence[Example], dynamic_shapes: Any = None, *, budget_s: float = 30.0
+) -> Captured:
+    """Capture what a module computes, in eval mode and in train mode.
+
+    Args:
+        module: any module; left as it was, its flags, its buffers and the random state included.
+        examples: calls of one form. Where there are several, the sizes in which they differ vary.
+        dynamic_shapes: which sizes vary: None finds out, ``"auto"``, ``"batch"`` (the first of each tensor),
+            ``"static"``, or what `torch.export.export` takes, by the names of parameters.
+        budget_s: seconds for each attempt but the last of finding out which sizes vary.
+
+    Raises:
+        CannotCapture: neither mode could be captured; the text says where its code stopped it.
+    """
+    signature = Signature(module, examples)
+    levels = _levels(signature, dynamic_shapes)
+    search = _Search(module, signature, levels, budget_s)
+    for mode in MODES:
+        search.find(mode)
+    if not search.traces:
+        raise CannotCapture(search.failures["eval"])
+    inputs = tuple(
+        InputSpec(
+            name,
+            str(tensor.dtype).removeprefix("torch."),
+            {mode: trace.shapes[i] for mode, trace in search.traces.items()},
+        )
+        for i, (name, tensor) in enumerate(zip(signature.names, signature.tensors[0], strict=True))
+    )
+    return Captured(
+        search.traces,
+        search.failures,
+        search.shared,
+        inputs,
+        signature.parameters,
+        search.levels,
+        tuple(search.tried),
+        tuple(sorted(search.changed)),
+    )
+
+
+class _Level(NamedTuple):
+    """One way of letting sizes vary: its word, the tensors that stand for the example's, and what each size may do."""
+
+    word: str
+    tensors: list[torch.Tensor]
+    dims: tuple[Any, ...]
+
+
+class _Search:
+    """The widest level that works, mode by mode: train begins where eval ended."""
+
+    def __init__(
+        self, module: torch.nn.Module, signature: Signature, levels: Sequence[_Level], budget_s: float
+    ) -> None:
+        self._module = module
+        self._signature = signature
+        self._levels = list(levels)
+        self._budget_s = budget_s
+        self.shared = Shared()
+        self.traces: dict[Mode, Trace] = {}
+        self.failures: dict[Mode, str] = {}
+        self.levels: dict[Mode, str] = {}
+        self.tried: list[Tried] = []
+        self.changed: set[str] = set()
+
+    def find(self, mode: Mode) -> None:
+        """Capture one mode, or note why it cannot be."""
+        tried: list[Tried] = []
+        for i, level in enumerate(self._levels):
+            limit = self._budget_s if i + 1 < len(self._levels) else None
+            shared = self.shared.copy()
+            final = False
+            try:
+                with _left_alone(self._module) as alone, deadline.within(limit):
+                    for each in self._module.modules():
+                        vars(each)["training"] = mode == "train"
+                    trace = _trace(self._module, self._signature, level, shared)
+                self._require_example(trace)
+            except CannotCapture as error:
+                why, final = str(error), not isinstance(error, CannotSize)
+            except deadline.OutOfTime:
+                why = f"it took longer than {limit:g} s"
+            except Exception as error:
+                why, final = _why(error), type(error).__name__ in _HOPELESS
+            else:
+                self.traces[mode], self.levels[mode], self.shared = trace, level.word, shared
+                self.tried += tried
+                self.changed |= alone.changed
+                self._levels = self._levels[i:]
+                return
+            tried.append(Tried(mode, level.word, why))
+            if final:
+                break
+        self.failures[mode] = tried[-1].why
+
+    def _require_example(self, trace: Trace) -> None:
+        """The example itself is a call of what was captured.
+
+        Raises:
+            CannotSize: it is not; that may be where something else stood for it.
+        """
+        tensors = self._signature.tensors[0]
+        for shape, tensor in zip(trace.shapes, tensors, strict=True):
+            for wanted, size in zip(shape, tensor.shape, strict=True):
+                if wanted is not None and value_of(wanted, tensors) != size:
+                    raise CannotSize(f"its code does not take a size of {size} as it takes others")
+        if not all(value_of(guard, tensors) for guard in trace.guards):
+            raise CannotSize("its code does not take the example's sizes as it takes others")
+
+
+_HOPELESS = frozenset({"GuardOnDataDependentSymNode", "DataDependentOutputException", "DynamicOutputShapeException"})
+"""Errors of torch about what depends on the values of tensors: no other sizes make it otherwise."""
+
+
+class _Flat(torch.nn.Module):
+    """The module as a function from tensors to tensors; what its output is made of is kept beside it."""
+
+    def __init__(self, module: torch.nn.Module, signature: Signature, tell: Callable[[Argument], None]) -> None:
+        super().__init__()
+        self.model = module
+        self._signature = signature
+        self._tell = tell  # torch takes back what is assigned to a module meanwhile
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[Any, ...]:
+        found: list[Any] = []
+
+        def leaf(value: Any, where: str) -> Argument:
+            found.append(value)
+            return Value(len(found) - 1)
+
+        drawn = _drawn()
+        output = self._signature.call(self.model, tensors)
+        if (now := _drawn()) != drawn:
+            what = next(name for name, state in drawn.items() if now[name] != state)
+            raise CannotCapture(
+                f"its code draws random numbers from {what}, and a program would give the same ones in every call; "
+                "torch's own random numbers are drawn anew"
+            )
+        try:
+            self._tell(described(output, leaf, "output"))
+        except CannotDescribe as error:
+            raise CannotCapture(f"of what the model returns, {error}") from error
+        if not found:
+            raise CannotCapture("the model returns no tensor")
+        return tuple(found)
+
+
+def _trace(module: torch.nn.Module, signature: Signature, level: _Level, shared: Shared) -> Trace:
+    told: list[Argument] = []
+    flat = _Flat(module, signature, told.append)
+    with _quiet(), torch.enable_grad(), _counting(module) as called:
+        program = torch.export.export(flat, tuple(level.tensors), dynamic_shapes={"tensors": level.dims}, strict=False)
+    return Reader(program, told[-1], shared).trace(called)
+
+
+def _drawn() -> dict[str, Any]:
+    """The state of random numbers that are not torch's."""
+    numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
+    return {
+        "Python's random": random.getstate(),
+        "numpy's random": None if numpy is None else (numpy[1].tobytes(), *numpy[2:]),
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch warns and logs of a capture: what stops one is told as a finding."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # torch prints the graph of a failed one
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _counting(module: torch.nn.Module) -> Iterator[Counter[str]]:
+    """How often each module is called meanwhile."""
+    paths = {id(each): path for path, each in module.named_modules()}
+    called: Counter[str] = Counter()
+
+    def count(each: torch.nn.Module, _: Any) -> None:
+        if id(each) in paths:
+            called[paths[id(each)]] += 1
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(count)
+    try:
+        yield called
+    finally:
+        handle.remove()
+
+
+class _Alone:
+    """What the code of a module may change while it runs, and how to put it back.
+
+    Beside attributes these are the lists, dicts, sets and plain objects that attributes hold: caches, counters.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.changed: set[str] = set()
+        self._states: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+        self._held: list[tuple[str, Any, Any]] = []
+        self._met: set[int] = set()
+        for path, each in module.named_modules():
+            state = vars(each)
+            self._states.append((path, state, dict(state)))
+            for name, value in state.items():
+                self._hold(f"{path}.{name}".removeprefix("."), value)
+
+    def _hold(self, path: str, value: Any) -> None:
+        stack = [(path, value)]
+        while stack and len(self._met) < _MOST_HELD:
+            path, value = stack.pop()
+            kind = type(value)
+            if id(value) in self._met or not (kind in _HELD or _is_plain(value)):
+                continue
+            self._met.add(id(value))
+            if kind in _HELD:
+                self._held.append((path, value, kind(value)))
+                inner = list(value.values()) if isinstance(value, dict) else list(value)
+            else:
+                self._states.append((path, vars(value), dict(vars(value))))
+                inner = list(vars(value).values())
+            stack += [(path, each) for each in inner]
+
+    def put_back(self) -> None:
+        """Make everything as it was, and note what was not."""
+        for path, state, before in self._states:
+            if not _is_same(state, before):
+                names = [name for name in {**before, **state} if state.get(name, state) is not before.get(name, state)]
+                self.changed |= {f"{path}.{name}".removeprefix(".") for name in names if name != "training"}
+                state.clear()
+                state.update(before)
+        for path, held, before in self._held:
+            if _is_same(held, before):
+                continue
+            if path.rpartition(".")[2] not in _REGISTRIES:
+                self.changed.add(path)
+            held.clear()
+            held.extend(before) if isinstance(held, list | deque) else held.update(before)
+
+
+_HELD = (list, dict, set, OrderedDict, deque)
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+_MOST_HELD = 100_000
+"""Objects of a module that are looked at; a graph of nodes that an attribute holds may be of any size."""
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind.__module__.split(".")[0] in ("builtins", "torch", "numpy") or callable(value) or isinstance(value, type):
+        return False
+    return type(getattr(value, "__dict__", None)) is dict
+
+
+def _is_same(now: Any, before: Any) -> bool:
+    """Whether a container holds what it held, in order."""
+    if len(now) != len(before):
+        return False
+    if isinstance(now, dict):
+        return all(a is b and now[a] is before[b] for a, b in zip(now, before, strict=True))
+    return now == before if isinstance(now, set) else all(a is b for a, b in zip(now, before, strict=True))
+
+
+@contextmanager
+def _left_alone(module: torch.nn.Module) -> Iterator[_Alone]:
+    """Put back what running the module's code changes: attributes, flags, registered tensors, random state."""
+    python, cpu = random.getstate(), torch.get_rng_state()
+    numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
+    alone = _Alone(module)
+    try:
+        yield alone
+    finally:
+        alone.put_back()
+        random.setstate(python)
+        torch.set_rng_state(cpu)
+        if numpy is not None:
+            sys.modules["numpy"].random.set_state(numpy)
+
+
+# --- which sizes vary -------------------------------------------------------------------------------
+
+
+def _levels(signature: Signature, dynamic_shapes: Any) -> list[_Level]:
+    """Attempts from the widest to the narrowest."""
+    own = signature.tensors[0]
+    auto, fixed = torch.export.Dim.AUTO, torch.export.Dim.STATIC
+    batch_of = next((tensor.shape[0] for tensor in own if tensor.ndim), None)
+
+    def level(word: str, varies: Callable[[int, int, int], bool], tensors: list[torch.Tensor] = own) -> _Level:
+        dims = tuple(
+            {d: auto if size > 1 and varies(i, d, size) else fixed for d, size in enumerate(t.shape)}
+            for i, t in enumerate(tensors)
+        )
+        return _Level(word, tensors, dims)
+
+    def is_batch(i: int, d: int, size: int) -> bool:
+        return d == 0 and own[i].shape[0] == batch_of
+
+    static = level("static", lambda i, d, size: False)
+    batch = [level("batch", is_batch)]
+    every = [level("auto", lambda i, d, size: True)]
+    if batch_of == 1:  # torch takes a size of 1 for one that never varies
+        more = [torch.cat([t, t]) if t.ndim and t.shape[0] == 1 else t for t in own]
+        batch.insert(0, level("batch", is_batch, more))
+        every.insert(0, level("auto", lambda i, d, size: True, more))
+    if dynamic_shapes is None and len(signature.tensors) > 1:
+        differ = level("examples", lambda i, d, size: len({each[i].shape[d] for each in signature.tensors}) > 1)
+        return [differ, static]
+    if dynamic_shapes is None or dynamic_shapes == "auto":
+        return [*every, *batch, static]
+    if dynamic_shapes == "batch":
+        return [*batch, static]
+    if dynamic_shapes == "static":
+        return [static]
+    if isinstance(dynamic_shapes, str) or not isinstance(dynamic_shapes, Mapping | tuple | list):
+        raise ValueError(
+            "dynamic_shapes is 'auto', 'batch', 'static', or what torch.export.export takes, not "
+            f"{brief(dynamic_shapes)}"
+        )
+    return [_Level("given", own, _given_dims(signature, dynamic_shapes))]
+
+
+def _given_dims(signature: Signature, dynamic_shapes: Any) -> tuple[Any, ...]:
+    """torch's form, by the names or positions of parameters, as one a tensor."""
+    arguments = signature.bound[0].arguments
+    if not isinstance(dynamic_shapes, Mapping):
+        dynamic_shapes = dict(zip(arguments, dynamic_shapes, strict=False))
+    if unknown := [name for name in dynamic_shapes if name not in arguments]:
+        raise ValueError(f"dynamic_shapes names {brief(unknown[0])}; the example gives {', '.join(arguments)}")
+    found: list[Any] = []
+    for name, value in arguments.items():
+        _dims_of(value, dynamic_shapes.get(name), found, name)
+    return tuple(found)
+
+
+def _dims_of(obj: Any, dims: Any, found: list[Any], where: str) -> None:
+    if isinstance(obj, torch.Tensor):
+        column = list(dims.items()) if isinstance(dims, Mapping) else list(enumerate(dims or ()))
+        if any(type(d) is not int or not 0 <= d < obj.ndim for d, _ in column):
+            raise ValueError(f"dynamic_shapes of {where} names a dimension that it does not have: it has {obj.ndim}")
+        known = dict.fromkeys(range(obj.ndim), torch.export.Dim.STATIC)
+        found.append(known | {d: torch.export.Dim.STATIC if each is None else each for d, each in column})
+    elif isinstance(obj, Mapping):
+        for key, value in obj.items():
+            _dims_of(value, dims.get(key) if isinstance(dims, Mapping) else None, found, f"{where}[{key!r}]")
+    elif isinstance(obj, list | tuple):
+        for i, value in enumerate(obj):
+            below = dims[i] if isinstance(dims, list | tuple) and i < len(dims) else None
+            _dims_of(value, below, found, f"{where}[{i}]")
+    elif not is_scalar(obj):
+        tensors: list[torch.Tensor] = []
+        described(obj, lambda tensor, _: tensors.append(tensor), where)
+        for tensor in tensors:
+            _dims_of(tensor, None, found, where)
+
+
+def _why(error: Exception) -> str:
+    """What stopped a capture, and the last line of the program's own code that it was in."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
+    where = f" at {frames[-1].filename}:{frames[-1].lineno}, `{frames[-1].line}`" if frames else ""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+    return brief_text(f"{type(cause).__name__}: {text.strip()}{where}", length=600)
+
+
+def _is_machinery(filename: str) -> bool:
+    parts = filename.replace("\\", "/")
+    return "/torch/" in parts or "/torchkeep/" in parts or "/contextlib.py" in parts or parts.startswith("<")

@@ -1,0 +1,122 @@
+"""The way from a module to a Program, and what a person reads of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from ..document import Finding
+from ..errors import brief_text
+from .capture import LEVELS, capture
+from .capture import Captured as Traced
+from .examples import CannotCapture, examples_of
+from .merge import merge
+from .model import InputSpec, Mode, Program
+
+
+class Captured(NamedTuple):
+    """A Program and its constants, as they are to be saved."""
+
+    program: Program
+    constants: tuple[torch.Tensor, ...]
+
+
+def capture_program(
+    module: torch.nn.Module, example: Any, dynamic_shapes: Any = None
+) -> tuple[Captured | None, list[Finding]]:
+    """Capture what a module computes; where that cannot be, findings say why.
+
+    Args:
+        module: any module; it is left as it was.
+        example: as `examples_of` takes it.
+        dynamic_shapes: which sizes vary, as `capture` takes it.
+
+    Returns:
+        The Program, or None, and what was noticed.
+
+    Raises:
+        TypeError: `example` is of another form.
+        ValueError: `dynamic_shapes` is.
+    """
+    examples = examples_of(example)
+    try:
+        found = capture(module, examples, dynamic_shapes)
+        program = merge(found)
+    except CannotCapture as error:
+        hint = "The file loads with the class as ever. Change the code there, or save without an example."
+        return None, [Finding("no-program", "warning", "", f"the computation could not be captured: {error}.", hint)]
+    findings = [
+        Finding(
+            "no-program",
+            "warning",
+            "",
+            f"the computation in {mode} mode could not be captured: {why}.",
+            "Without its class the model will run in the other mode alone.",
+        )
+        for mode, why in found.failures.items()
+    ]
+    findings += [*_about_sizes(found), *_about_state(module, found)]
+    findings.append(Finding("program", "note", "", f"the file holds the computation: {summary(program)}."))
+    return Captured(program, tuple(found.shared.constants)), findings
+
+
+def _about_sizes(found: Traced) -> Iterator[Finding]:
+    """What does not vary, and why."""
+    for tried in found.tried:
+        now = found.levels[tried.mode]
+        if now != tried.level:
+            yield Finding(
+                "sizes",
+                "warning",
+                "",
+                f"in {tried.mode} mode {LEVELS[now]} varies, since capturing it so that {LEVELS[tried.level]} varies "
+                f"failed: {tried.why}.",
+                "Two examples of different sizes, example=[(x,), (y,)], say best which sizes have to vary.",
+            )
+    fixed: dict[tuple[str, int, int, str], list[Mode]] = {}
+    for mode, trace in found.traces.items():
+        for place, size, line in trace.fixed:
+            fixed.setdefault((found.inputs[place.input].name, place.dim, size, line), []).append(mode)
+    for (name, dim, size, line), modes in fixed.items():
+        where = "" if len(modes) == len(found.traces) else f" in {modes[0]} mode"
+        by = f": {line} asks for it" if line else ""
+        yield Finding("sizes", "note", "", f"the size of {name} in dimension {dim} is always {size}{where}{by}.")
+
+
+def _about_state(module: torch.nn.Module, found: Traced) -> Iterator[Finding]:
+    """What the code of the model does that its program does not."""
+    if found.changed:
+        names = ", ".join(map(brief_text, found.changed[:_SHOWN])) + (", ..." if len(found.changed) > _SHOWN else "")
+        yield Finding(
+            "state",
+            "warning",
+            "",
+            f"a call of the model changes what is no buffer, and its computation in the file does not: {names}.",
+            "Where later calls depend on them, make them buffers that are changed in place.",
+        )
+    for path, each in module.named_modules():
+        own = next(kind for kind in type(each).__mro__ if "train" in vars(kind))
+        if not own.__module__.startswith("torch."):
+            yield Finding(
+                "modes",
+                "warning",
+                path,
+                f"{own.__qualname__} has a train() of its own, which is not in the computation: there, train() and "
+                "eval() switch every module below.",
+            )
+
+
+_SHOWN = 8
+
+
+def summary(program: Program) -> str:
+    """One line for people: the modes, and how a call is written, with the sizes that are fixed."""
+    mode: Mode = program.modes[0]
+    inputs = ", ".join(f"{spec.name}: {spec.dtype}{_shape(spec, mode)}" for spec in program.inputs)
+    return f"{' and '.join(program.modes)}, {len(program.calls)} calls, forward({inputs})"
+
+
+def _shape(spec: InputSpec, mode: Mode) -> str:
+    return f"[{', '.join(str(size) if type(size) is int else '*' for size in spec.shapes[mode])}]"

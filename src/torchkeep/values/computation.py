@@ -1,0 +1,71 @@
+"""A model's computation beside its structure: kept with the module that it belongs to, and run in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..document import Document, Finding, Typed
+from ..errors import FormatError
+from ..programs import Captured, Runner, capture_program, decode, encode, summary
+from .encode import Context, Parts, codecs, typed
+from .standins import RUNNER, Skeleton
+from .state import is_a
+from .wrappers import unwrapped
+
+
+class ProgramModule(Skeleton):
+    """A module without its class that computes all the same, by the program in its file.
+
+    Children, parameters and buffers have their names and are used as any module's are; `train()` and `eval()` switch
+    what depends on the mode, on parts of the tree, too. Hooks of its children do not run, since the program makes
+    their calls at once.
+    """
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the model computed when it was saved.
+
+        Raises:
+            CallError: the call is not one that was captured.
+        """
+        return vars(self)[RUNNER](self, args, kwargs)
+
+
+def computed_by(obj: Any, example: Any, dynamic_shapes: Any) -> tuple[dict[int, Mapping[str, Any]], list[Finding]]:
+    """What is kept beside a module that is saved with an example, by its `id`, and what was noticed.
+
+    Raises:
+        TypeError: `obj` is no module, or `example` is no call.
+    """
+    if example is None:
+        if dynamic_shapes is not None:
+            raise TypeError("dynamic_shapes tells which sizes of an example vary, and there is no example=")
+        return {}, []
+    if not is_a(obj, torch.nn.Module):
+        raise TypeError(f"example= is a call of a module that is saved by itself, and this is a {type(obj).__name__}")
+    module, _ = unwrapped(obj)
+    captured, findings = capture_program(module, example, dynamic_shapes)
+    return ({} if captured is None else {id(module): {"program": captured}}), findings
+
+
+def _program(held: Captured | Runner, context: Context) -> Parts:
+    fields = {"summary": summary(held.program), "text": encode(held.program), "constants": held.constants}
+    return typed("program", fields)
+
+
+def runner_of(document: Document, node: Typed, fields: dict[str, Any]) -> Runner:
+    """What runs the program of a file.
+
+    Raises:
+        FormatError: the program breaks a clause of its format.
+        ProgramError: it calls an operator that is not open to programs, or that this torch does not have.
+    """
+    program = decode(fields["text"])
+    if summary(program) != fields["summary"]:
+        raise FormatError("the summary of the program is not what the program says", clause="P-9")
+    return Runner(program, fields["constants"])
+
+
+codecs.update({Captured: _program, Runner: _program})
