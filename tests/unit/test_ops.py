@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
