@@ -467,6 +467,18 @@ CASES["same names in a base class"] = Case(
 )
 
 
+CASES["with its source"] = Case(
+    package(nets=DEPTH),
+    package(
+        nets=NET.replace("__init__(self)", "__init__(self, slope=0.5)").replace(
+            "self.act =", "self.slope = slope\n        self.act ="
+        )
+    ),
+    save="import functools; from shop.nets import Net; obj = Net(3); "
+    "torchkeep.save = functools.partial(torchkeep.save, source=True)",
+)
+
+
 @pytest.fixture(scope="module")
 def explained(tmp_path_factory: pytest.TempPathFactory) -> Explained:
     """Every case, saved in one process and explained in another."""
@@ -802,6 +814,13 @@ def test_source_text_of_the_file_gives_a_diff(saved: Callable[[Any], Path], monk
     assert [change.name for change in report.changes] == [f"{__name__}:Net"]
     assert report.changes[0].arguments_gone == ("bias",)
     assert "| -    def __init__(self, width, bias=True):" in str(report)
+
+
+def test_old_source_tells_arguments_for_certain(explained: Explained) -> None:
+    told = change(explained, "with its source")
+    assert (told["arguments_added"], told["arguments_gone"], told["unsure"]) == (["slope"], ["depth"], [])
+    assert "-    def __init__(self, depth):" in told["diff"].split("\n")
+    assert "+    def __init__(self, slope=0.5):" in told["diff"].split("\n")
 
 
 def test_a_checkpoint_of_several_models_asks_which(saved: Callable[[Any], Path]) -> None:
