@@ -101,7 +101,7 @@ def _about_state(module: torch.nn.Module, found: Traced) -> Iterator[Finding]:
         if not own.__module__.startswith("torch."):
             yield Finding(
                 "modes",
-                "warning",
+                "note",
                 path,
                 f"{own.__qualname__} has a train() of its own, which is not in the computation: there, train() and "
                 "eval() switch every module below.",
