@@ -48,7 +48,7 @@ def guard_of(name: str) -> Guard | None:
             return
         try:
             special(name, given)
-        except (TypeError, ValueError, AttributeError, IndexError, KeyError, RuntimeError, NotImplementedError):
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError):
             _refuse(name, "they are not of the types that it takes")
 
     return guard
@@ -234,7 +234,7 @@ def _repeated(name: str, given: Mapping[str, Any]) -> None:
 def _labels(name: str, given: Mapping[str, Any]) -> None:
     """A label of a target picks a class, whether there is one or not."""
     targets, classes = given["targets"], given["log_probs"].shape[-1]
-    if targets.numel() and not (0 <= int(targets.min()) and int(targets.max()) < classes):
+    if targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < classes):
         _refuse(name, f"a label of the targets is none of {classes} classes")
 
 
