@@ -34,12 +34,12 @@ def _run(*arguments: str) -> str:
 @pytest.mark.slow
 def test_no_operator_ends_the_process() -> None:
     """A few calls of each; the numbers of calls depend on the machine, and their arguments do not."""
-    told = _run("--seed", "1", "--cases", "6", "--workers", "2")
+    told = _run("--seed", "1", "--cases", "4", "--workers", "2")
     counts = re.search(r"(\d+) operators, seed 1: (\d+) calls ran, (\d+) raised, (\d+) were refused", told)
     assert counts
     operators, ran, raised, refused = map(int, counts.groups())
     assert operators > 500
-    assert ran + raised + refused == 6 * operators
+    assert ran + raised + refused == 4 * operators
     assert min(ran, raised, refused) > operators // 50
 
 

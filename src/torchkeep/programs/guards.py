@@ -32,17 +32,24 @@ def guard_of(name: str) -> Guard | None:
     assert schema
     base = name.split(".")[1]
     strict = [one for one in schema.arguments if one.type.rstrip("?") in _EXACT]
+    needed = {one.name for one in schema.arguments if one.default is None}
     special = _SPECIAL.get(base)
     if not strict and special is None:
         return None
 
     def guard(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         given = bound(schema, args, kwargs)
+        if special is not None and not needed <= given.keys():
+            _refuse(name, f"{', '.join(sorted(needed - given.keys()))} is missing")
         for argument in strict:
             if argument.name in given:
                 _exact(name, argument, given[argument.name])
-        if special is not None:
+        if special is None:
+            return
+        try:
             special(name, given)
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError):
+            _refuse(name, "they are not of the types that it takes")
 
     return guard
 
@@ -224,6 +231,23 @@ def _repeated(name: str, given: Mapping[str, Any]) -> None:
             _refuse(name, "the repeats add up to too many")
 
 
+def _labels(name: str, given: Mapping[str, Any]) -> None:
+    """A label of a target picks a class, whether there is one or not."""
+    targets, classes = given["targets"], given["log_probs"].shape[-1]
+    if targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < classes):
+        _refuse(name, f"a label of the targets is none of {classes} classes")
+
+
+def _bags(name: str, given: Mapping[str, Any]) -> None:
+    """Where bags begin is believed where there are none."""
+    weight, indices, offsets = given["weight"], given["indices"], given["offsets"]
+    if (weight.dim(), indices.dim(), offsets.dim()) != (2, 1, 1) or not offsets.numel():
+        _refuse(name, "it takes a table, a row of indices and a row of offsets, which is not empty")
+    scales = given.get("per_sample_weights")
+    if scales is not None and (scales.shape != indices.shape or scales.dtype != weight.dtype):
+        _refuse(name, "there is not one weight for each index")
+
+
 def _finite(name: str, given: Mapping[str, Any]) -> None:
     """LAPACK's search for eigenvalues reads outside of a matrix that is not finite."""
     matrix = given["self"]
@@ -248,6 +272,8 @@ _SPECIAL: Final[dict[str, Callable[[str, Mapping[str, Any]], None]]] = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
     "_weight_norm": _weight_norm,
     "repeat_interleave": _repeated,
+    "ctc_loss": _labels,
+    "embedding_bag": _bags,
     **dict.fromkeys(("linalg_eigvals", "linalg_eig"), _finite),
     **dict.fromkeys(("matrix_power", "linalg_matrix_power"), _bounded),
     **dict.fromkeys((f"max_pool{n}d{which}" for n in (1, 2, 3) for which in ("", "_with_indices")), _bounded),
