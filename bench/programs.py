@@ -40,7 +40,7 @@ def bert() -> nn.Module:
 
 
 def cases() -> dict[str, tuple[Callable[[], nn.Module], torchkeep.Example, float]]:
-    """Models by name: how it is built from its class, a call of it, and the most that a program may take of its time."""
+    """By name, how a model is built from its class, a call of it, and the most that a program may take of its time."""
     ids = torch.randint(0, 1000, (2, 128))
     mask = torch.ones_like(ids)
     found: dict[str, tuple[Callable[[], nn.Module], torchkeep.Example, float]] = {

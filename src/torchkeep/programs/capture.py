@@ -50,6 +50,7 @@ class Captured(NamedTuple):
         levels: for each captured mode, which sizes were let vary: a word of `LEVELS`.
         tried: what was tried before that.
         changed: attributes that the module's own code set meanwhile, as paths; its program sets none.
+        stay: paths of modules that the module's own `train()` leaves in eval mode.
     """
 
     traces: dict[Mode, Trace]
@@ -60,6 +61,7 @@ class Captured(NamedTuple):
     levels: dict[Mode, str]
     tried: tuple[Tried, ...]
     changed: tuple[str, ...]
+    stay: tuple[str, ...]
 
 
 MODES: tuple[Mode, ...] = ("eval", "train")
@@ -113,7 +115,20 @@ def capture(
         search.levels,
         tuple(search.tried),
         tuple(sorted(search.changed)),
+        _staying(module),
     )
+
+
+def _staying(module: torch.nn.Module) -> tuple[str, ...]:
+    """Modules that `train()` leaves in eval mode, where a class has one of its own; what raises tells nothing."""
+    if all(type(each).train is torch.nn.Module.train for each in module.modules()):
+        return ()
+    with _left_alone(module):
+        try:
+            module.train()
+        except Exception:
+            return ()
+        return tuple(path for path, each in module.named_modules() if not each.training)
 
 
 class _Level(NamedTuple):

@@ -54,6 +54,11 @@ def guard_of(name: str) -> Guard | None:
     return guard
 
 
+def varies(name: str) -> bool:
+    """Whether the check looks at values, which each call has others of; any other looks at literals, and once will do."""
+    return name in CALLS or name.split(".")[1] in _SPECIAL
+
+
 def _refuse(name: str, why: str) -> NoReturn:
     raise ProgramError(
         f"The program calls {name} with arguments that it cannot take: {why}. The call was not made. Give the program "

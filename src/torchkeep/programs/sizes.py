@@ -92,14 +92,14 @@ class Sizes:
 
 
 def _fixed_by(node: Any) -> str:
-    """The line of the first guard that asked a size to be a number."""
+    """The line of the first guard that asked a size to be a number; "" where it is one of torch's machinery."""
     for guard in node.shape_env.guards:
         if type(guard.expr).__name__ == "Equality" and node._expr in guard.expr.free_symbols:
             frame = guard.sloc.maybe_user_loc or guard.sloc.framework_loc
-            name, line = getattr(frame, "filename", ""), getattr(frame, "lineno", 0)
-            if name:
-                return f"{name}:{line}"
-            return str(frame or "")
+            name = str(getattr(frame, "filename", "")).replace("\\", "/").rpartition("site-packages/")[2]
+            if name and not _is_metadata(f"/{name}"):
+                return f"{name}:{getattr(frame, 'lineno', '')}"
+            return frame if isinstance(frame, str) else ""
     return ""
 
 
@@ -133,8 +133,12 @@ def _of_machinery(guard: Any) -> bool:
 
 def _of_metadata(guard: Any) -> bool:
     """Whether torch asked while it worked out what an operator returns: a comparison then chose strides, no calls."""
-    frame = str(getattr(getattr(guard.sloc, "framework_loc", None), "filename", "")).replace("\\", "/")
-    return any(part in frame for part in _METADATA)
+    frame = str(getattr(getattr(guard.sloc, "framework_loc", None), "filename", ""))
+    return _is_metadata(frame.replace("\\", "/"))
+
+
+def _is_metadata(filename: str) -> bool:
+    return any(part in filename for part in _METADATA)
 
 
 _COMPARISONS = frozenset({"Unequality", "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan"})
