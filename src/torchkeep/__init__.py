@@ -5,6 +5,7 @@ model = torchkeep.load("net.safetensors")         # an nn.Module, on the CPU, in
 torchkeep.load_into(model, "net.safetensors")     # weights only, in place, nothing silent
 torchkeep.inspect("net.safetensors")              # what is inside; runs nothing, imports no torch
 torchkeep.diff("a.safetensors", "b.safetensors")  # what changed between the two; likewise
+torchkeep.verify("net.safetensors")               # does it still compute the same, on this machine?
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -17,6 +18,7 @@ from .api import load as load
 from .api import load_into as load_into
 from .api import report_of as report_of
 from .api import save as save
+from .api import verify as verify
 from .containers import register_container as register_container
 from .document import Finding as Finding
 from .errors import AccessError as AccessError
@@ -43,6 +45,7 @@ from .errors import TorchkeepError as TorchkeepError
 from .errors import TorchkeepWarning as TorchkeepWarning
 from .errors import TrustError as TrustError
 from .errors import UnsaveableError as UnsaveableError
+from .errors import VerifyError as VerifyError
 from .errors import VersionError as VersionError
 from .report import Difference as Difference
 from .report import DiffReport as DiffReport
@@ -50,9 +53,12 @@ from .report import FileReport as FileReport
 from .report import LoadReport as LoadReport
 from .report import Need as Need
 from .report import ObjectReport as ObjectReport
+from .report import OutputCheck as OutputCheck
 from .report import Route as Route
+from .report import RouteCheck as RouteCheck
 from .report import SaveReport as SaveReport
 from .report import TensorInfo as TensorInfo
+from .report import VerifyReport as VerifyReport
 from .storage import register_storage as register_storage
 
 if _TYPE_CHECKING:
@@ -72,6 +78,7 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "load_into",
     "inspect",
     "diff",
+    "verify",
     "report_of",
     "register",
     "register_container",
@@ -100,11 +107,13 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "NotFoundError",
     "ObjectReport",
     "OtherFormatError",
+    "OutputCheck",
     "PartialLoadError",
     "PathError",
     "ProgramError",
     "Record",
     "Route",
+    "RouteCheck",
     "SaveError",
     "SaveReport",
     "Skeleton",
@@ -113,6 +122,8 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "TorchkeepWarning",
     "TrustError",
     "UnsaveableError",
+    "VerifyError",
+    "VerifyReport",
     "VersionError",
     "__version__",
 ]

@@ -2,6 +2,7 @@
 
 Exit status of `inspect`: 0 done, 1 the verb raised (its message stands on standard error), 2 the call was wrong.
 Exit status of `diff`, as of the program of that name: 0 no difference, 1 the files differ, 2 trouble of any sort.
+Exit status of `verify`: 0 whole and the same, 1 damaged or different, 2 trouble of any sort.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..api import diff, inspect
+from ..api import diff, inspect, verify
 from ..errors import TorchkeepError
-from ..report import DiffReport
+from ..report import DiffReport, FileReport, VerifyReport
 
 _LINES = 200
 
@@ -31,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     options = _parser().parse_args(arguments)
-    trouble = 2 if options.verb == "diff" else 1
+    trouble = 1 if options.verb == "inspect" else 2
     try:
-        report = _diff(options) if options.verb == "diff" else inspect(options.file)
+        report = _report(options)
     except TorchkeepError as error:
         print(f"{type(error).__name__}[{error.code}]: {error.text}", file=sys.stderr)
         return trouble
@@ -45,7 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = report.text(limit=None if options.all else _LINES)
     if not _print(text):
         return trouble
+    if isinstance(report, VerifyReport):
+        return 0 if report.ok else 1
     return 1 if isinstance(report, DiffReport) and not report.equal else 0
+
+
+def _report(options: argparse.Namespace) -> FileReport | DiffReport | VerifyReport:
+    if options.verb == "diff":
+        return _diff(options)
+    if options.verb == "verify":
+        return verify(options.file, trust=options.trust, key=_key(options.key), device=options.device)
+    return inspect(options.file)
 
 
 def _diff(options: argparse.Namespace) -> DiffReport:
@@ -99,6 +110,20 @@ def _parser() -> argparse.ArgumentParser:
         text = f"the part of {whose} to compare; given again, the part of that part"
         differing.add_argument(name, action="append", metavar="PART", help=text)
     _add_form(differing, f"print every difference, not the first {_LINES} lines")
+    verifying = verbs.add_parser(
+        "verify",
+        help="whether a file is whole, and its model computes what it did when it was saved",
+        description="Checks every digest; then loads the model by each route that is open, makes the calls that were "
+        "kept with it, and compares what it returns. Exit status: 0 whole and the same, 1 damaged or different, 2 "
+        "trouble.",
+    )
+    verifying.add_argument("file", metavar="FILE")
+    verifying.add_argument(
+        "--trust", action="append", default=[], metavar="NAME", help="a package or class that may be imported"
+    )
+    verifying.add_argument("--key", action="append", metavar="PART", help="the part whose model is run; as of diff")
+    verifying.add_argument("--device", help="where it is run; the CPU by default")
+    _add_form(verifying, f"print every output, not the first {_LINES} of each route")
     return parser
 
 

@@ -8,8 +8,6 @@ Reference: https://docs.pytorch.org/docs/stable/export.html
 
 from __future__ import annotations
 
-import random
-import sys
 import traceback
 import warnings
 from collections import Counter
@@ -22,6 +20,7 @@ import torch
 from ..errors import brief, brief_text
 from . import deadline
 from .examples import CannotCapture, Example, Signature
+from .left_alone import left_alone
 from .model import Argument, InputSpec, Mode, Parameter, Value
 from .traces import Reader, Shared, Trace
 from .trees import CannotDescribe, described, is_scalar
@@ -80,7 +79,7 @@ def _capture_at(
     failures: dict[Mode, str] = {}
     for mode in MODES:
         try:
-            with _left_alone(module), deadline.within(limit_s):
+            with left_alone(module), deadline.within(limit_s):
                 for each in module.modules():
                     vars(each)["training"] = mode == "train"
                 traces[mode] = _trace(module, signature, dims, shared)
@@ -158,30 +157,6 @@ def _counting(module: torch.nn.Module) -> Iterator[Counter[str]]:
         yield called
     finally:
         handle.remove()
-
-
-@contextmanager
-def _left_alone(module: torch.nn.Module) -> Iterator[None]:
-    """Put back what running the module's code changes: attributes, flags, registered tensors, random state."""
-    before = [(each, dict(vars(each)), [dict(vars(each)[name]) for name in _COLUMNS]) for each in module.modules()]
-    python, cpu = random.getstate(), torch.get_rng_state()
-    numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
-    try:
-        yield
-    finally:
-        for each, state, columns in before:
-            vars(each).clear()
-            vars(each).update(state)
-            for name, column in zip(_COLUMNS, columns, strict=True):
-                vars(each)[name].clear()
-                vars(each)[name].update(column)
-        random.setstate(python)
-        torch.set_rng_state(cpu)
-        if numpy is not None:
-            sys.modules["numpy"].random.set_state(numpy)
-
-
-_COLUMNS = ("_parameters", "_buffers", "_modules")
 
 
 # --- which sizes vary -------------------------------------------------------------------------------

@@ -30,8 +30,10 @@ from ..document import (
     TensorRef,
     Typed,
     Value,
+    examples_of,
     has_state_dict,
     items_of,
+    outputs_of,
     parts_with_weights,
     shape_of,
 )
@@ -80,6 +82,21 @@ class FileReport(msgspec.Struct, frozen=True):
         """Elements of all parameters; of all tensors in a file without modules."""
         return count_elements(self._document)
 
+    @property
+    def golden(self) -> dict[str, int]:
+        """What it keeps of calls, for `verify`: how many ``examples``, ``outputs``, ``nbytes``; {} for none."""
+        found = {"examples": 0, "outputs": 0, "nbytes": 0}
+        document = self._document
+        for node in document.nodes:
+            held = node.fields.get("golden") if isinstance(node, Typed) and node.kind == "module" else None
+            if held is not None:
+                examples = examples_of(document, held)
+                found["examples"] += len(examples)
+                found["outputs"] += sum(len(outputs_of(document, example)) for example in examples)
+                rows = document.reachable(held)[1]
+                found["nbytes"] += sum(document.tensors.nbytes(document.tensors.stored[row]) for row in rows)
+        return found if found["examples"] else {}
+
     def tree(self, *, limit: int | None = None) -> list[str]:
         """The object as an indented tree, one line a value.
 
@@ -102,6 +119,9 @@ class FileReport(msgspec.Struct, frozen=True):
             lines.append(f"saved with  {saved}")
         if packages := sorted({need.package for need in self.needs if need.package}):
             lines.append(f"packages    {', '.join(packages)}")
+        if golden := self.golden:
+            what = [count(golden["examples"], "example"), count(golden["outputs"], "output"), size(golden["nbytes"])]
+            lines.append(f"golden      {', '.join(what)}: for verify")
         lines += [f"metadata    {printable(key)}: {printable(text)}" for key, text in self.metadata.items()]
         lines.append("holds")
         lines += [f"  {line}" for line in self.tree(limit=limit)]
@@ -126,6 +146,7 @@ class FileReport(msgspec.Struct, frozen=True):
             "environment": self.environment,
             "metadata": self.metadata,
             "parameter_count": self.parameter_count,
+            "golden": self.golden,
             "tensors": [
                 {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "nbytes": t.nbytes} for t in self.tensors
             ],
