@@ -177,7 +177,7 @@ def _noticed(examples: Sequence[GoldenExample]) -> Iterator[Finding]:
     )
     if any(example.random for example in examples):
         message = "the model draws random numbers in eval mode: its outputs are compared under a fixed seed."
-        yield Finding("golden-random", "warning", "", message, "Dropout that is meant to be off follows self.training.")
+        yield Finding("golden-random", "note", "", message, "Dropout that is meant to be off follows self.training.")
     for example in examples:
         for each in example.outputs:
             if each.tolerance > LOOSE and each.evidence:
@@ -460,17 +460,20 @@ class _Keeper:
         if random:  # draws hang on the dtype and on the order
             return found
         reference: dict[str, Leaf] = {}
-
-        def in_other_precision() -> dict[str, Leaf]:
-            reference.update(self._in_other_precision(call))
-            return reference
-
-        measure("reference", in_other_precision)
+        halves: dict[str, Leaf] = {}
+        measure("reference", lambda: self._in_other_precision(call, reference, halves))
         if self._is_double and "reference" in found:  # a first-order error is in proportion to eps
             ratio = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
             found["reference"] = {k: (r * ratio, most * ratio) for k, (r, most) in found["reference"].items()}
-        if "reference" in found and (alike := self._split_alike(call, reference, outputs)):
+        if "reference" in found:
             measure("batch", lambda: self._in_halves(call, lambda tensors: self._run(call, tensors)))
+            # Where rows know nothing of each other, a batch in two halves changes nothing but the rounding. That is
+            # asked in float64, in which rounding and anything else are told apart.
+            seen = {where: deviation(reference[where], half, scales[where]) for where, half in halves.items()}
+            alike = {where for where, each in seen.items() if each is not None and each[0] < _ROUNDING}
+            alike |= {
+                where for where, each in found.get("batch", {}).items() if self._is_double and each[0] < _ROUNDING
+            }
             found["batch"] = {where: each for where, each in found.get("batch", {}).items() if where in alike}
         return {sort: seen for sort, seen in found.items() if seen}
 
@@ -483,34 +486,29 @@ class _Keeper:
             torch.set_num_threads(before)
         return found
 
-    def _in_other_precision(self, call: Call, halves: bool = False) -> dict[str, Leaf]:
-        """The outputs of the same model in float64; of one in float64 in float32."""
+    def _in_other_precision(self, call: Call, reference: dict[str, Leaf], halves: dict[str, Leaf]) -> dict[str, Leaf]:
+        """The outputs of the same model in float64, and of the two halves of a batch; of one in float64 in float32.
+
+        Raises:
+            CannotKeep: the copy would be too large.
+        """
         dtype = torch.float32 if self._is_double else torch.float64
-        nbytes = sum(each.numel() for each in self._module.parameters()) * (4 if self._is_double else 8)
+        nbytes = sum(each.numel() for each in self._module.parameters()) * dtype.itemsize
         if nbytes > self._limits.golden_reference_nbytes:
             raise CannotKeep("too large for another precision")
+
+        def run(tensors: Sequence[torch.Tensor]) -> dict[str, Leaf]:
+            return self._run.bare(call, [cast(tensor, dtype) for tensor in tensors])
+
         with self._run.at_rest():
             cast_in_place(self._module, dtype)
-
-            def run(tensors: Sequence[torch.Tensor]) -> dict[str, Leaf]:
-                return self._run.bare(call, [cast(tensor, dtype) for tensor in tensors])
-
-            return self._in_halves(call, run) if halves else run(call.tensors)
-
-    def _split_alike(self, call: Call, reference: dict[str, Leaf], outputs: dict[str, Leaf]) -> set[str]:
-        """Outputs that a batch in two halves leaves as they are but for rounding: whose rows know nothing of each other.
-
-        Asked in the higher precision, in which rounding and anything else are told apart.
-        """
-        try:
-            if self._is_double:
-                whole, halves = outputs, self._in_halves(call, lambda tensors: self._run(call, tensors))
-            else:
-                whole, halves = reference, self._in_other_precision(call, halves=True)
-        except Exception:
-            return set()
-        seen = {where: deviation(whole[where], halves[where], scale_of(whole[where])) for where in halves}
-        return {where for where, each in seen.items() if each is not None and each[0] < _ROUNDING}
+            reference.update(run(call.tensors))
+            if not self._is_double:
+                try:
+                    halves.update(self._in_halves(call, run))
+                except Exception:  # the model does not take half of its example
+                    halves.clear()
+        return reference
 
     def _in_halves(self, call: Call, run: Callable[[Sequence[torch.Tensor]], dict[str, Leaf]]) -> dict[str, Leaf]:
         """Outputs of the two halves of a batch, joined: those that follow it."""
@@ -661,7 +659,8 @@ def is_same(one: Leaf, other: Leaf) -> bool:
 def bytes_of(tensor: torch.Tensor) -> memoryview:
     """The bytes of a tensor in row-major order."""
     flat = tensor.detach().contiguous().flatten()
-    return memoryview(flat.view(torch.uint8).numpy()).cast("B") if flat.numel() else memoryview(b"")
+    array: Any = flat.view(torch.uint8).numpy()
+    return memoryview(array) if flat.numel() else memoryview(b"")
 
 
 def sampled(tensor: torch.Tensor) -> Sampled:

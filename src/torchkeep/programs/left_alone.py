@@ -49,7 +49,7 @@ def left_alone(module: torch.nn.Module) -> Iterator[None]:
 def random_state_kept() -> Iterator[None]:
     """Put back the state of Python's, torch's and numpy's global generators."""
     python, cpu = random.getstate(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
     try:
         yield
@@ -131,7 +131,7 @@ class Storages:
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Put back what is known to be written to."""
-        before = [(storage, storage.clone()) for storage in self._written.values()]
+        before = [(storage, _content(storage)) for storage in self._written.values()]
         try:
             yield
         finally:
@@ -139,11 +139,16 @@ class Storages:
                 storage.copy_(content)
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
+def _content(storage: torch.UntypedStorage) -> torch.UntypedStorage:
+    copy: torch.UntypedStorage = storage.clone()  # type: ignore[no-untyped-call]
+    return copy
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps the content of known memory before an operator writes to it."""
 
     def __init__(self, known: dict[int, torch.Tensor], before: dict[int, torch.UntypedStorage]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known = known
         self._before = before
 
@@ -155,7 +160,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
                 for tensor in given if isinstance(given, list | tuple) else (given,):
                     key = _key(tensor)
                     if key in self._known and key not in self._before:
-                        self._before[key] = self._known[key].untyped_storage().clone()
+                        self._before[key] = _content(self._known[key].untyped_storage())
         return func(*args, **kwargs)
 
 

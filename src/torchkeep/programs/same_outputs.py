@@ -84,7 +84,10 @@ def _compare_call(i: int, example: GoldenExample, run: Running, dtype: torch.dty
     found: list[Compared] = []
     for where, each in expected.items():
         if where in outputs:
-            found.append(_compare_output(i, each, outputs[where], dtype))
+            try:
+                found.append(_compare_output(i, each, outputs[where], dtype))
+            except (RuntimeError, TypeError, NotImplementedError) as error:  # a dtype that torch cannot compare
+                found.append(_different(i, where, f"cannot be compared: {brief_text(str(error))}"))
         else:
             found.append(_different(i, where, "is not there any more"))
     new = [where for where in outputs if where not in expected]
