@@ -28,6 +28,7 @@ test: lint
 
 fuzz: .venv/.dev
 	HYPOTHESIS_PROFILE=fuzz OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) tests/property tests/attacks
+	$(BIN)/python tests/attacks/ops_fuzz.py --seconds 1800 --workers $(WORKERS) --fence
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

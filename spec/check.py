@@ -886,10 +886,6 @@ def _flag_field(document: Document, value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def _true_field(document: Document, value: Any) -> bool:
-    return value is True
-
-
 def _any_field(document: Document, value: Any) -> bool:
     return True
 
@@ -941,6 +937,19 @@ def _number_field(document: Document, value: Any) -> bool:
 
 def _bytes_field(document: Document, value: Any) -> bool:
     return isinstance(value, bytes)
+
+
+def _long_bytes_field(document: Document, value: Any) -> bool:
+    """Bytes of any length, in place or as a node."""
+    node = document.node(value)
+    return isinstance(value, bytes) or (node is not None and node.tag == "typed" and node.kind == "bytes")
+
+
+def _tensors_field(document: Document, value: Any) -> bool:
+    """A tuple of tensors of any sort."""
+    return _tuple_field(document, value) and all(
+        _any_tensor_field(document, item) for item in document.nodes[value.index].values
+    )
 
 
 Field = Callable[[Document, Any], bool]
@@ -1039,7 +1048,9 @@ KINDS: dict[str, dict[str, Field]] = {
         "direct?": _true_field,
         "computed?": _tuple_of_field("torch.weight_norm", "torch.spectral_norm", "torch.prune"),
         "lazy?": _true_field,
+        "program?": _typed_field("program"),
     },
+    "program": {"summary": _text_field, "text": _long_bytes_field, "constants": _tensors_field},
     "custom": {"class": _text_field, "state": _any_field},
     "optimizer": {
         "class": _text_field,
@@ -1173,7 +1184,7 @@ MODULE_INTERNALS = {
 OWN_FIELDS = {
     "items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state", "args", "dims",
     "non_persistent", "hooks", "names", "members", "shape", "strides", "tensors", "computed", "methods",
-    "value", "entropy", "spawn_key",
+    "value", "entropy", "spawn_key", "constants",
 }  # fmt: skip
 """Fields whose map or sequence is a part of the node."""
 RNNS = {"torch.nn:RNNBase", "torch.nn:RNN", "torch.nn:LSTM", "torch.nn:GRU"}

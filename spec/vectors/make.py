@@ -1067,6 +1067,27 @@ def module_tree() -> bytes:
     return native(Ref(0), nodes, tensors, classes={"models:Net": ClassInfo(1, None, "models 1.0")})
 
 
+@accept
+def programs() -> bytes:
+    """A computation beside a module: its text in the header, or in the data where it is long."""
+    tensors = Tensors()
+    weight = tensors.add("weight", "float32", (2,), flags=PARAMETER | REQUIRES_GRAD)
+    constant = tensors.add(RESERVED + "constant", "float32", ())
+    long = tensors.add(RESERVED + "text", "uint8", (40,))
+    nodes = [
+        Seq("list", (Ref(1), Ref(5))),
+        Typed("module", 1, {"class": "models:Net", "training": False, "parameters": Ref(2), "program": Ref(3)}),
+        mapping({"weight": weight}),
+        Typed("program", 1, {"summary": "eval", "text": b"{}", "constants": Ref(4)}),
+        Seq("tuple", (constant, constant)),
+        Typed("module", 1, {"class": "models:Net", "training": True, "program": Ref(6)}),
+        Typed("program", 1, {"summary": "", "text": Ref(7), "constants": Ref(8)}),
+        Typed("bytes", 1, {"data": long}),
+        Seq("tuple", ()),
+    ]
+    return native(Ref(0), nodes, tensors)
+
+
 def normed(cls: str, *hooks: Typed, **fields: Any) -> Typed:
     """A module with hooks that compute."""
     return Typed("module", 1, {"class": cls, "training": True} | fields | {"computed": several(*hooks)})
@@ -1994,6 +2015,18 @@ def _modules(typed: Callable[..., None], module: dict[str, Any]) -> None:
     both = {"parameters": ["r", 1], "attributes": ["r", 2]}
     typed("M-1-two-parts", "a name that is a parameter and an attribute", "module", module | both,
           ["map", ["w"], [None]], ["map", ["w"], [None]])  # fmt: skip
+    program = {"summary": "eval", "text": ["b", "e30="], "constants": ["r", 1]}
+    for name, why, changed in [
+        ("summary", "a program whose summary is null", {"summary": None}),
+        ("text", "a program whose text is a string", {"text": "{}"}),
+        ("constants", "a program whose constants are null", {"constants": None}),
+    ]:
+        typed(f"K-3-program-{name}", why, "program", program | changed,
+              *([] if name == "constants" else [["seq", "tuple", []]]))  # fmt: skip
+    typed("K-3-program-list", "constants in a list", "program", program, ["seq", "list", []])
+    typed("K-3-program-number", "a constant that is a number", "program", program, ["seq", "tuple", [1]])
+    typed("K-3-no-program", "a module whose program is none", "module", module | {"program": ["r", 1]},
+          ["seq", "tuple", []])  # fmt: skip
     typed("K-3-not-direct", "a module that says that its state is not direct", "module", module | {"direct": False})
     for label, name in [("torch", "torch:ReLU"), ("below", "torch.nn:ReLU")]:
         direct = {"class": name, "training": True, "direct": True}

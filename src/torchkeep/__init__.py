@@ -6,6 +6,7 @@ torchkeep.load_into(model, "net.safetensors")     # weights only, in place, noth
 torchkeep.inspect("net.safetensors")              # what is inside; runs nothing, imports no torch
 torchkeep.diff("a.safetensors", "b.safetensors")  # what changed between the two; likewise
 torchkeep.verify("net.safetensors")               # does it still compute the same, on this machine?
+torchkeep.explain("net.safetensors")              # what stands between it and today's code, and the call to make
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import Any as _Any
 
 from ._version import __version__ as __version__
 from .api import diff as diff
+from .api import explain as explain
 from .api import inspect as inspect
 from .api import load as load
 from .api import load_into as load_into
@@ -49,6 +51,7 @@ from .errors import VerifyError as VerifyError
 from .errors import VersionError as VersionError
 from .report import Difference as Difference
 from .report import DiffReport as DiffReport
+from .report import ExplainReport as ExplainReport
 from .report import FileReport as FileReport
 from .report import LoadReport as LoadReport
 from .report import Need as Need
@@ -79,6 +82,7 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "inspect",
     "diff",
     "verify",
+    "explain",
     "report_of",
     "register",
     "register_container",
@@ -92,7 +96,9 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "DiffReport",
     "Difference",
     "DigestError",
+    "Example",
     "ExistsError",
+    "ExplainReport",
     "FileReport",
     "Finding",
     "FormatError",
@@ -111,6 +117,7 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "PartialLoadError",
     "PathError",
     "ProgramError",
+    "ProgramModule",
     "Record",
     "Route",
     "RouteCheck",

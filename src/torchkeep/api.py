@@ -36,6 +36,7 @@ from .errors import (
 )
 from .report import (
     DiffReport,
+    ExplainReport,
     FileReport,
     LoadReport,
     ObjectReport,
@@ -45,6 +46,7 @@ from .report import (
     VerifyReport,
     count,
     describe,
+    still_lacking,
     tell,
 )
 
@@ -592,6 +594,58 @@ _MAX_LINES = 30
 def _unknown(checks: Iterable[OutputCheck]) -> list[document.Finding]:
     """A warning for each output that could not be compared."""
     return [document.Finding("golden", "warning", "", f"{each}.") for each in checks if each.verdict == "unknown"]
+
+
+def explain(
+    path: StrPath,
+    *,
+    classes: Mapping[str, Any] | Iterable[Any] | None = None,
+    key: Key | None = None,
+    model: torch.nn.Module | None = None,
+) -> ExplainReport:
+    """What stands between a file and today's code, and the call that bridges it: for a file that a refactoring broke.
+
+    For each class that the file names: whether it opens, where it moved, what it may be called now. For each class
+    whose source changed: what appeared and what went, and a migration to paste. With `model`: which of its tensors the
+    file fills, and the `rename=` that fills more. Reads the header only. Nothing of the file is run or imported, no
+    constructor is called, nothing is changed; classes are looked for among what the program has imported, so import
+    your code first.
+
+    Args:
+        path: a file as in `load`.
+        classes: as in `load`: what you know already.
+        key: the part of the file, as in `load`.
+        model: a model of today that the weights are for; its names and shapes are looked at.
+
+    Returns:
+        The report; printed, its last lines are the call to make. A class that it proposes is found by its name and its
+        text: look at it before you pass it to `load`, which trusts what it is given.
+
+    Raises:
+        FormatError: the file is damaged, or not a file that torchkeep reads.
+        KeyMissingError: there is no such part.
+        PathError: the file system or the storage refused.
+        TypeError: `classes` or `model` is of another type.
+    """
+    from . import values
+
+    name = _name(path)
+    with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
+        contents = containers.read(source)
+        meaning = contents.document
+        file = describe(meaning, path=name, kind=contents.kind, nbytes=source.nbytes, metadata=contents.metadata)
+        found = values.explain(
+            meaning,
+            document.find(meaning, key, path=name),
+            path=name,
+            key="" if key is None else f", key={key!r}",
+            classes=classes,
+            model=model,
+            same_bytes=_Reader(source, contents).same_bytes,
+            texts=getattr(file, "sources", {}),
+        )
+    routes = still_lacking(file.routes, found.names, found.changes, found.structure)
+    return ExplainReport(name, contents.kind, found.names, found.changes, found.fit, routes, found.way)
 
 
 class _Side:

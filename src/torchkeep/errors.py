@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -76,6 +76,11 @@ def classes_in_code(names: Sequence[str]) -> str:
     """``classes={'a.b:Net': Net}``, as a person types it; of many names the first, and the rest by that pattern."""
     pairs = [f"{brief(name, length=_NAME_LENGTH)}: {in_code(name)}" for name in names[:_SPELLED]]
     return f"classes={{{', '.join([*pairs, '...'] if len(names) > _SPELLED else pairs)}}}"
+
+
+def entries_in_code(entries: Mapping[str, str]) -> str:
+    """The same where the class of today is called otherwise, all of it: ``classes={'a.b:Net': Network}``."""
+    return f"classes={{{', '.join(f'{brief(name, length=_NAME_LENGTH)}: {code}' for name, code in entries.items())}}}"
 
 
 _NAME_LENGTH = 200

@@ -1,6 +1,7 @@
 """`torchkeep VERB FILE ...`: parse the command line, call the verb, print what it tells.
 
-Exit status of `inspect`: 0 done, 1 the verb raised (its message stands on standard error), 2 the call was wrong.
+Exit status of `inspect` and `explain`: 0 done, 1 the verb raised (its message stands on standard error), 2 the call was
+wrong.
 Exit status of `diff`, as of the program of that name: 0 no difference, 1 the files differ, 2 trouble of any sort.
 Exit status of `verify`: 0 whole and the same, 1 damaged or different, 2 trouble of any sort.
 """
@@ -9,15 +10,17 @@ from __future__ import annotations
 
 import argparse
 import errno
+import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from .. import __version__
-from ..api import diff, inspect, verify
-from ..errors import TorchkeepError
-from ..report import DiffReport, FileReport, VerifyReport
+from ..api import diff, explain, inspect, verify
+from ..errors import TorchkeepError, printable_lines
+from ..report import DiffReport, ExplainReport, FileReport, VerifyReport
 
 _LINES = 200
 
@@ -32,9 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     options = _parser().parse_args(arguments)
-    trouble = 1 if options.verb == "inspect" else 2
+    trouble = 2 if options.verb in ("diff", "verify") else 1
     try:
-        report = _report(options)
+        report = _VERBS[options.verb](options)
+    except (_ImportFailed, ModuleNotFoundError) as error:  # of a module that was named, or of torch
+        print(f"torchkeep: {printable_lines(str(error))}", file=sys.stderr)
+        return trouble
     except TorchkeepError as error:
         print(f"{type(error).__name__}[{error.code}]: {error.text}", file=sys.stderr)
         return trouble
@@ -51,17 +57,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if isinstance(report, DiffReport) and not report.equal else 0
 
 
-def _report(options: argparse.Namespace) -> FileReport | DiffReport | VerifyReport:
-    if options.verb == "diff":
-        return _diff(options)
-    if options.verb == "verify":
-        return verify(options.file, trust=options.trust, key=_key(options.key), device=options.device)
-    return inspect(options.file)
-
-
 def _diff(options: argparse.Namespace) -> DiffReport:
     key, key_a, key_b = map(_key, (options.key, options.key_a, options.key_b))
     return diff(options.a, options.b, key=key, key_a=key_a, key_b=key_b)
+
+
+def _explain(options: argparse.Namespace) -> ExplainReport:
+    """Import what the person named, and nothing that the file names."""
+    if options.imports:
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it: the person's own code
+    for name in options.imports or ():
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # whatever that module raises
+            raise _ImportFailed(f"--import {name}: {type(error).__name__}: {error}. Nothing was read.") from error
+    key = _key(options.key)
+    return explain(options.file, key=key[0] if key is not None and len(key) == 1 else key)
+
+
+class _ImportFailed(Exception):
+    """A module that the command line names cannot be imported."""
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace], DiffReport | ExplainReport | FileReport | VerifyReport]] = {
+    "diff": _diff,
+    "explain": _explain,
+    "inspect": lambda options: inspect(options.file),
+    "verify": lambda options: verify(options.file, trust=options.trust, key=_key(options.key), device=options.device),
+}
 
 
 def _key(steps: list[str] | None) -> tuple[str, ...] | None:
@@ -86,9 +109,7 @@ def _print(text: str) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="torchkeep", description="Look into model files without running them and without importing torch."
-    )
+    parser = argparse.ArgumentParser(prog="torchkeep", description="Look into model files without running them.")
     parser.add_argument("--version", action="version", version=f"torchkeep {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", dest="verb", required=True)
     inspecting = verbs.add_parser(
@@ -124,6 +145,22 @@ def _parser() -> argparse.ArgumentParser:
     verifying.add_argument("--key", action="append", metavar="PART", help="the part whose model is run; as of diff")
     verifying.add_argument("--device", help="where it is run; the CPU by default")
     _add_form(verifying, f"print every output, not the first {_LINES} of each route")
+    explaining = verbs.add_parser(
+        "explain",
+        help="what stands between a file and today's code, and the call that bridges it",
+        description="What stands between a file and today's code. The classes are looked for among what is imported: "
+        "name your modules with --import. Nothing of the file is run. Needs torch.",
+    )
+    explaining.add_argument("file", metavar="FILE")
+    explaining.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        metavar="MODULE",
+        help="a module of yours to import first, from the folder that you are in or where Python finds it",
+    )
+    explaining.add_argument("--key", action="append", metavar="PART", help="the part of the file; given again, of that")
+    _add_form(explaining, f"print every line, not the first {_LINES} of each section")
     return parser
 
 

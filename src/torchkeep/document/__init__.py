@@ -25,6 +25,14 @@ from .dtypes import ITEMSIZE as ITEMSIZE
 from .dtypes import NUMPY_NAME as NUMPY_NAME
 from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME
 from .dtypes import numpy_itemsize as numpy_itemsize
+from .explained import Candidate as Candidate
+from .explained import ClassChange as ClassChange
+from .explained import Explained as Explained
+from .explained import Fit as Fit
+from .explained import Renaming as Renaming
+from .explained import Standing as Standing
+from .explained import Sure as Sure
+from .explained import Way as Way
 from .find import find as find
 from .findings import Finding as Finding
 from .findings import Severity as Severity

@@ -398,7 +398,6 @@ OWN_FIELDS = frozenset(
         "value",
         "entropy",
         "spawn_key",
-        "program",
         "constants",
         "environment",
         "examples",

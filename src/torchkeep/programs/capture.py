@@ -8,36 +8,71 @@ Reference: https://docs.pytorch.org/docs/stable/export.html
 
 from __future__ import annotations
 
+import io
+import logging
+import random
+import sys
 import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any, NamedTuple
 
 import torch
 
 from ..errors import brief, brief_text
 from . import deadline
-from .examples import CannotCapture, Example, Signature
+from .examples import CannotCapture, CannotSize, Example, Signature
 from .left_alone import left_alone
 from .model import Argument, InputSpec, Mode, Parameter, Value
+from .sizes import value_of
 from .traces import Reader, Shared, Trace
 from .trees import CannotDescribe, described, is_scalar
 
 
+class Tried(NamedTuple):
+    """A way of letting sizes vary that was tried for a mode before the one that worked, and why it did not."""
+
+    mode: Mode
+    level: str
+    why: str
+
+
 class Captured(NamedTuple):
-    """The traces of the modes that could be captured, and why the others could not."""
+    """What was captured.
+
+    Attributes:
+        traces: of the modes that could be captured.
+        failures: why the others could not.
+        shared: tensors that the traces use.
+        inputs: what a call's tensors have to be.
+        parameters: how a call is written.
+        levels: for each captured mode, which sizes were let vary: a word of `LEVELS`.
+        tried: what was tried before that.
+        changed: attributes that the module's own code set meanwhile, as paths; its program sets none.
+    """
 
     traces: dict[Mode, Trace]
     failures: dict[Mode, str]
     shared: Shared
     inputs: tuple[InputSpec, ...]
     parameters: tuple[Parameter, ...]
-    sizes: str
+    levels: dict[Mode, str]
+    tried: tuple[Tried, ...]
+    changed: tuple[str, ...]
 
 
 MODES: tuple[Mode, ...] = ("eval", "train")
+
+LEVELS = {
+    "auto": "every size",
+    "batch": "the batch size",
+    "examples": "the sizes in which the examples differ",
+    "given": "the sizes that dynamic_shapes names",
+    "static": "no size",
+}
+"""What varies, from the widest, in words."""
 
 
 def capture(
@@ -57,51 +92,103 @@ def capture(
     """
     signature = Signature(module, examples)
     levels = _levels(signature, dynamic_shapes)
-    best: Captured | None = None
-    for i, (label, dims) in enumerate(levels):
-        limit = budget_s if i + 1 < len(levels) else None
-        made = _capture_at(module, signature, dims, label, limit)
-        if best is None or len(made.traces) > len(best.traces):
-            best = made
-        if len(made.traces) == len(MODES):
-            break
-    assert best is not None
-    if not best.traces:
-        raise CannotCapture(best.failures["eval"])
-    return best
-
-
-def _capture_at(
-    module: torch.nn.Module, signature: Signature, dims: Any, label: str, limit_s: float | None
-) -> Captured:
-    shared = Shared()
-    traces: dict[Mode, Trace] = {}
-    failures: dict[Mode, str] = {}
+    search = _Search(module, signature, levels, budget_s)
     for mode in MODES:
-        try:
-            with left_alone(module), deadline.within(limit_s):
-                for each in module.modules():
-                    vars(each)["training"] = mode == "train"
-                traces[mode] = _trace(module, signature, dims, shared)
-        except CannotCapture as error:
-            failures[mode] = str(error)
-        except deadline.OutOfTime:
-            failures[mode] = f"it took longer than {limit_s:g} s"
-        except Exception as error:
-            import os
-
-            if os.environ.get("TKDEBUG"):
-                raise
-            failures[mode] = _why(error)
+        search.find(mode)
+    if not search.traces:
+        raise CannotCapture(search.failures["eval"])
     inputs = tuple(
         InputSpec(
             name,
             str(tensor.dtype).removeprefix("torch."),
-            {mode: trace.shapes[i] for mode, trace in traces.items()},
+            {mode: trace.shapes[i] for mode, trace in search.traces.items()},
         )
         for i, (name, tensor) in enumerate(zip(signature.names, signature.tensors[0], strict=True))
     )
-    return Captured(traces, failures, shared, inputs, signature.parameters, label)
+    return Captured(
+        search.traces,
+        search.failures,
+        search.shared,
+        inputs,
+        signature.parameters,
+        search.levels,
+        tuple(search.tried),
+        tuple(sorted(search.changed)),
+    )
+
+
+class _Level(NamedTuple):
+    """One way of letting sizes vary: its word, the tensors that stand for the example's, and what each size may do."""
+
+    word: str
+    tensors: list[torch.Tensor]
+    dims: tuple[Any, ...]
+
+
+class _Search:
+    """The widest level that works, mode by mode: train begins where eval ended."""
+
+    def __init__(
+        self, module: torch.nn.Module, signature: Signature, levels: Sequence[_Level], budget_s: float
+    ) -> None:
+        self._module = module
+        self._signature = signature
+        self._levels = list(levels)
+        self._budget_s = budget_s
+        self.shared = Shared()
+        self.traces: dict[Mode, Trace] = {}
+        self.failures: dict[Mode, str] = {}
+        self.levels: dict[Mode, str] = {}
+        self.tried: list[Tried] = []
+        self.changed: set[str] = set()
+
+    def find(self, mode: Mode) -> None:
+        """Capture one mode, or note why it cannot be."""
+        tried: list[Tried] = []
+        for i, level in enumerate(self._levels):
+            limit = self._budget_s if i + 1 < len(self._levels) else None
+            shared = self.shared.copy()
+            final = False
+            try:
+                with left_alone(self._module) as alone, deadline.within(limit):
+                    for each in self._module.modules():
+                        vars(each)["training"] = mode == "train"
+                    trace = _trace(self._module, self._signature, level, shared)
+                self._require_example(trace)
+            except CannotCapture as error:
+                why, final = str(error), not isinstance(error, CannotSize)
+            except deadline.OutOfTime:
+                why = f"it took longer than {limit:g} s"
+            except Exception as error:
+                why, final = _why(error), type(error).__name__ in _HOPELESS
+            else:
+                self.traces[mode], self.levels[mode], self.shared = trace, level.word, shared
+                self.tried += tried
+                self.changed |= alone.changed
+                self._levels = self._levels[i:]
+                return
+            tried.append(Tried(mode, level.word, why))
+            if final:
+                break
+        self.failures[mode] = tried[-1].why
+
+    def _require_example(self, trace: Trace) -> None:
+        """The example itself is a call of what was captured.
+
+        Raises:
+            CannotSize: it is not; that may be where something else stood for it.
+        """
+        tensors = self._signature.tensors[0]
+        for shape, tensor in zip(trace.shapes, tensors, strict=True):
+            for wanted, size in zip(shape, tensor.shape, strict=True):
+                if wanted is not None and value_of(wanted, tensors) != size:
+                    raise CannotSize(f"its code does not take a size of {size} as it takes others")
+        if not all(value_of(guard, tensors) for guard in trace.guards):
+            raise CannotSize("its code does not take the example's sizes as it takes others")
+
+
+_HOPELESS = frozenset({"GuardOnDataDependentSymNode", "DataDependentOutputException", "DynamicOutputShapeException"})
+"""Errors of torch about what depends on the values of tensors: no other sizes make it otherwise."""
 
 
 class _Flat(torch.nn.Module):
@@ -120,7 +207,14 @@ class _Flat(torch.nn.Module):
             found.append(value)
             return Value(len(found) - 1)
 
+        drawn = _drawn()
         output = self._signature.call(self.model, tensors)
+        if (now := _drawn()) != drawn:
+            what = next(name for name, state in drawn.items() if now[name] != state)
+            raise CannotCapture(
+                f"its code draws random numbers from {what}, and a program would give the same ones in every call; "
+                "torch's own random numbers are drawn anew"
+            )
         try:
             self._tell(described(output, leaf, "output"))
         except CannotDescribe as error:
@@ -130,16 +224,34 @@ class _Flat(torch.nn.Module):
         return tuple(found)
 
 
-def _trace(module: torch.nn.Module, signature: Signature, dims: Any, shared: Shared) -> Trace:
+def _trace(module: torch.nn.Module, signature: Signature, level: _Level, shared: Shared) -> Trace:
     told: list[Argument] = []
     flat = _Flat(module, signature, told.append)
-    with warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("ignore")
-        with _counting(module) as called:
-            program = torch.export.export(
-                flat, tuple(signature.tensors[0]), dynamic_shapes={"tensors": dims}, strict=False
-            )
+    with _quiet(), torch.enable_grad(), _counting(module) as called:
+        program = torch.export.export(flat, tuple(level.tensors), dynamic_shapes={"tensors": level.dims}, strict=False)
     return Reader(program, told[-1], shared).trace(called)
+
+
+def _drawn() -> dict[str, Any]:
+    """The state of random numbers that are not torch's."""
+    numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
+    return {
+        "Python's random": random.getstate(),
+        "numpy's random": None if numpy is None else (numpy[1].tobytes(), *numpy[2:]),
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch warns and logs of a capture: what stops one is told as a finding."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # torch prints the graph of a failed one
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 @contextmanager
@@ -162,28 +274,36 @@ def _counting(module: torch.nn.Module) -> Iterator[Counter[str]]:
 # --- which sizes vary -------------------------------------------------------------------------------
 
 
-def _levels(signature: Signature, dynamic_shapes: Any) -> list[tuple[str, Any]]:
-    """Attempts from the widest to the narrowest: a label, and for each tensor what each dimension may do."""
-    tensors = signature.tensors[0]
+def _levels(signature: Signature, dynamic_shapes: Any) -> list[_Level]:
+    """Attempts from the widest to the narrowest."""
+    own = signature.tensors[0]
     auto, fixed = torch.export.Dim.AUTO, torch.export.Dim.STATIC
-    batch_of = next((tensor.shape[0] for tensor in tensors if tensor.ndim), None)
+    batch_of = next((tensor.shape[0] for tensor in own if tensor.ndim), None)
 
-    def where(varies: Callable[[int, int, int], bool]) -> tuple[dict[int, Any], ...]:
-        return tuple(
+    def level(word: str, varies: Callable[[int, int, int], bool], tensors: list[torch.Tensor] = own) -> _Level:
+        dims = tuple(
             {d: auto if size > 1 and varies(i, d, size) else fixed for d, size in enumerate(t.shape)}
             for i, t in enumerate(tensors)
         )
+        return _Level(word, tensors, dims)
 
-    static = ("static", where(lambda i, d, size: False))
-    batch = ("batch", where(lambda i, d, size: d == 0 and size == batch_of))
-    every = ("auto", where(lambda i, d, size: True))
+    def is_batch(i: int, d: int, size: int) -> bool:
+        return d == 0 and own[i].shape[0] == batch_of
+
+    static = level("static", lambda i, d, size: False)
+    batch = [level("batch", is_batch)]
+    every = [level("auto", lambda i, d, size: True)]
+    if batch_of == 1:  # torch takes a size of 1 for one that never varies
+        more = [torch.cat([t, t]) if t.ndim and t.shape[0] == 1 else t for t in own]
+        batch.insert(0, level("batch", is_batch, more))
+        every.insert(0, level("auto", lambda i, d, size: True, more))
     if dynamic_shapes is None and len(signature.tensors) > 1:
-        differ = where(lambda i, d, size: len({each[i].shape[d] for each in signature.tensors}) > 1)
-        return [("examples", differ), static]
+        differ = level("examples", lambda i, d, size: len({each[i].shape[d] for each in signature.tensors}) > 1)
+        return [differ, static]
     if dynamic_shapes is None or dynamic_shapes == "auto":
-        return [every, batch, static]
+        return [*every, *batch, static]
     if dynamic_shapes == "batch":
-        return [batch, static]
+        return [*batch, static]
     if dynamic_shapes == "static":
         return [static]
     if isinstance(dynamic_shapes, str) or not isinstance(dynamic_shapes, Mapping | tuple | list):
@@ -191,7 +311,7 @@ def _levels(signature: Signature, dynamic_shapes: Any) -> list[tuple[str, Any]]:
             "dynamic_shapes is 'auto', 'batch', 'static', or what torch.export.export takes, not "
             f"{brief(dynamic_shapes)}"
         )
-    return [("given", _given_dims(signature, dynamic_shapes))]
+    return [_Level("given", own, _given_dims(signature, dynamic_shapes))]
 
 
 def _given_dims(signature: Signature, dynamic_shapes: Any) -> tuple[Any, ...]:

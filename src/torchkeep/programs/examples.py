@@ -16,6 +16,10 @@ class CannotCapture(Exception):
     """Why a module's computation could not be captured, for a finding."""
 
 
+class CannotSize(CannotCapture):
+    """The same, where fewer sizes that vary may help."""
+
+
 class Example:
     """One call of a model: ``Example(x, mask=m)`` stands for ``model(x, mask=m)``.
 

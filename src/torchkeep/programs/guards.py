@@ -64,11 +64,24 @@ _EXACT: Final[dict[str, type]] = {
 """Types for which torch takes any number, and reads outside of a table where it is none of theirs."""
 
 
+_DTYPES: Final = frozenset(
+    found
+    for name in (
+        *("float16", "bfloat16", "float32", "float64", "complex32", "complex64", "complex128", "bool"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+    )
+    if (found := getattr(torch, name, None)) is not None
+)
+"""Those whose elements fill bytes of their own; quantized ones and bit fields have kernels that believe more."""
+
+
 def _exact(name: str, argument: Argument, value: Any) -> None:
     wanted = _EXACT[argument.type.rstrip("?")]
     if value is None and argument.type.endswith("?"):
         return
-    if not isinstance(value, wanted) or (wanted is torch.layout and value is not torch.strided):
+    plain = value in _DTYPES if wanted is torch.dtype else value is torch.strided or wanted is not torch.layout
+    if not isinstance(value, wanted) or not plain:
         _refuse(name, f"{argument.name} is {str(value)[:80]!r}")
 
 
@@ -167,7 +180,7 @@ def _sizes_of_batches(name: str, sizes: Any, rows: int) -> None:
     if not isinstance(sizes, torch.Tensor) or sizes.dtype != torch.int64 or sizes.dim() != 1 or sizes.is_meta:
         _refuse(name, "the sizes of the batches are no list of integers")
     told = sizes.tolist()
-    if not told or told[-1] < 1 or sum(told) != rows or any(a < b for a, b in zip(told, told[1:], strict=False)):
+    if not told or told[-1] < 1 or sum(told) != rows or told != sorted(told, reverse=True):
         _refuse(name, "the sizes of the batches do not fit the input")
 
 
@@ -178,7 +191,21 @@ def _some(name: str, given: Mapping[str, Any]) -> None:
             _refuse(name, f"{argument} is empty")
 
 
+def _repeated(name: str, given: Mapping[str, Any]) -> None:
+    """How often each element is repeated is added up without a look at what 64 bits hold."""
+    repeats = given["repeats"]
+    if isinstance(repeats, torch.Tensor) and repeats.numel() and not repeats.is_meta and repeats.dtype in _COUNTS:
+        least, total = repeats.min(), repeats.double().sum()
+        if least < 0 or total > _ELEMENTS:
+            _refuse(name, "the repeats add up to too many")
+
+
+_COUNTS: Final = (torch.int64, torch.int32)
+_ELEMENTS: Final = 2.0**40
+"""More elements than any memory has."""
+
 _SPECIAL: Final[dict[str, Callable[[str, Mapping[str, Any]], None]]] = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
     "_weight_norm": _some,
+    "repeat_interleave": _repeated,
 }

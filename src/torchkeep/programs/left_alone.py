@@ -12,37 +12,99 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_COLUMNS = ("_parameters", "_buffers", "_modules")
-
-_CONTAINERS = (list, dict, set, OrderedDict, deque)
-"""Containers whose contents are put back; by exact type, since another may have code of its own."""
-
-_LEVELS = 4
-"""How far containers in each other are looked into."""
-
 
 @contextmanager
-def left_alone(module: torch.nn.Module) -> Iterator[None]:
-    """Put back what running the module's code changes: attributes, flags, registered tensors, random state.
+def left_alone(module: torch.nn.Module) -> Iterator[Alone]:
+    """Put back what running the module's code changes: attributes, flags, registered tensors, random state."""
+    alone = Alone(module)
+    with random_state_kept():
+        try:
+            yield alone
+        finally:
+            alone.put_back()
 
-    What it writes into tensors is the business of `written_by`.
+
+class Alone:
+    """What the code of a module may change while it runs, and how to put it back.
+
+    Beside attributes these are the lists, dicts, sets and plain objects that attributes hold: caches, counters. What it
+    writes into tensors is the business of `Storages`.
+
+    Attributes:
+        changed: where it changed something, once that is put back.
+        tensors: every tensor that was met on the way.
     """
-    before = [(each, dict(vars(each)), [dict(vars(each)[name]) for name in _COLUMNS]) for each in module.modules()]
-    held = [(each, each.copy()) for each in _held(module) if type(each) in _CONTAINERS]
-    try:
-        with random_state_kept():
-            yield
-    finally:
-        for each, state, columns in before:
-            vars(each).clear()
-            vars(each).update(state)
-            for name, column in zip(_COLUMNS, columns, strict=True):
-                vars(each)[name].clear()
-                vars(each)[name].update(column)
-        for container, contents in held:
-            if len(container) != len(contents) or not all(map(_is_same, _parts(container), _parts(contents))):
-                container.clear()
-                (container.update if isinstance(container, dict | set) else container.extend)(contents)
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.changed: set[str] = set()
+        self._states: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
+        self._held: list[tuple[str, Any, Any]] = []
+        self._met: set[int] = set()
+        self.tensors: list[torch.Tensor] = []
+        for path, each in module.named_modules():
+            state = vars(each)
+            self._states.append((path, state, dict(state)))
+            for name, value in state.items():
+                self._hold(f"{path}.{name}".removeprefix("."), value)
+
+    def _hold(self, path: str, value: Any) -> None:
+        stack = [(path, value)]
+        while stack and len(self._met) < _MOST_HELD:
+            path, value = stack.pop()
+            kind = type(value)
+            if isinstance(value, torch.Tensor):
+                self.tensors.append(value)
+            if id(value) in self._met or not (kind in _HELD or _is_plain(value)):
+                continue
+            self._met.add(id(value))
+            if kind in _HELD:
+                self._held.append((path, value, kind(value)))
+                inner = list(value.values()) if isinstance(value, dict) else list(value)
+            else:
+                self._states.append((path, vars(value), dict(vars(value))))
+                inner = list(vars(value).values())
+            stack += [(path, each) for each in inner]
+
+    def put_back(self) -> None:
+        """Make everything as it was, and note what was not."""
+        for path, state, before in self._states:
+            if not _is_same(state, before):
+                names = [name for name in {**before, **state} if state.get(name, state) is not before.get(name, state)]
+                self.changed |= {f"{path}.{name}".removeprefix(".") for name in names if name != "training"}
+                state.clear()
+                state.update(before)
+        for path, held, before in self._held:
+            if _is_same(held, before):
+                continue
+            if path.rpartition(".")[2] not in _REGISTRIES:
+                self.changed.add(path)
+            held.clear()
+            held.extend(before) if isinstance(held, list | deque) else held.update(before)
+
+
+_HELD = (list, dict, set, OrderedDict, deque)
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+_MOST_HELD = 100_000
+"""Objects of a module that are looked at; a graph of nodes that an attribute holds may be of any size."""
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind.__module__.split(".")[0] in ("builtins", "torch", "numpy") or callable(value) or isinstance(value, type):
+        return False
+    return type(getattr(value, "__dict__", None)) is dict
+
+
+def _is_same(now: Any, before: Any) -> bool:
+    """Whether a container holds what it held, in order."""
+    if len(now) != len(before):
+        return False
+    if isinstance(now, dict):
+        return all(a is b and now[a] is before[b] for a, b in zip(now, before, strict=True))
+    return now == before if isinstance(now, set) else all(a is b for a, b in zip(now, before, strict=True))
+
+
+# --- random state ------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -63,38 +125,16 @@ def random_state_kept() -> Iterator[None]:
 
 
 def seed(number: int) -> None:
-    """Seed every global generator that a model's code may draw from."""
+    """Seed every global generator that a model's code may draw from.
+
+    `torch.manual_seed` would also seed devices that are first used later, which nothing could put back.
+    """
     random.seed(number)
-    torch.manual_seed(number)
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(number)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(number)
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    return one is other
-
-
-def _parts(container: Any) -> list[Any]:
-    """What a container holds; of a dict keys and values."""
-    return [part for pair in container.items() for part in pair] if isinstance(container, dict) else list(container)
-
-
-def _held(module: torch.nn.Module) -> Iterator[Any]:
-    """Everything that a module's attributes hold, and what containers in them do, once each."""
-    seen: set[int] = set()
-    level: list[Any] = [
-        value for each in module.modules() for name, value in vars(each).items() if name not in _COLUMNS
-    ]
-    for _ in range(_LEVELS):
-        below: list[Any] = []
-        for value in level:
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            yield value
-            if type(value) in (*_CONTAINERS, tuple):
-                below += _parts(value)
-        level = below
 
 
 # --- what is written into tensors -------------------------------------------------------------------
@@ -104,9 +144,8 @@ class Storages:
     """The memory of a model: which of it its own code writes to, and how that is put back."""
 
     def __init__(self, module: torch.nn.Module) -> None:
-        tensors = [*module.parameters(), *module.buffers()]
         self._parameters = {key for tensor in module.parameters() if (key := _key(tensor)) is not None}
-        tensors += [value for value in _held(module) if isinstance(value, torch.Tensor)]
+        tensors = Alone(module).tensors
         self._known = {key: tensor for tensor in tensors if (key := _key(tensor)) is not None}
         self._written: dict[int, torch.UntypedStorage] = {}
 

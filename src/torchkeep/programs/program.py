@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 
 from ..document import Finding
-from .capture import capture
+from ..errors import brief_text
+from .capture import LEVELS, capture
+from .capture import Captured as Traced
 from .examples import CannotCapture, examples_of
 from .merge import merge
 from .model import InputSpec, Mode, Program
@@ -54,8 +57,58 @@ def capture_program(
         )
         for mode, why in found.failures.items()
     ]
+    findings += [*_about_sizes(found), *_about_state(module, found)]
     findings.append(Finding("program", "note", "", f"the file holds the computation: {summary(program)}."))
     return Captured(program, tuple(found.shared.constants)), findings
+
+
+def _about_sizes(found: Traced) -> Iterator[Finding]:
+    """What does not vary, and why."""
+    for tried in found.tried:
+        now = found.levels[tried.mode]
+        if now != tried.level:
+            yield Finding(
+                "sizes",
+                "warning",
+                "",
+                f"in {tried.mode} mode {LEVELS[now]} varies, since capturing it so that {LEVELS[tried.level]} varies "
+                f"failed: {tried.why}.",
+                "Two examples of different sizes, example=[(x,), (y,)], say best which sizes have to vary.",
+            )
+    fixed: dict[tuple[str, int, int, str], list[Mode]] = {}
+    for mode, trace in found.traces.items():
+        for dim, size, line in trace.fixed:
+            fixed.setdefault((found.inputs[dim.input].name, dim.dim, size, line), []).append(mode)
+    for (name, dim, size, line), modes in fixed.items():
+        where = "" if len(modes) == len(found.traces) else f" in {modes[0]} mode"
+        by = f": {line} asks for it" if line else ""
+        yield Finding("sizes", "note", "", f"the size of {name} in dimension {dim} is always {size}{where}{by}.")
+
+
+def _about_state(module: torch.nn.Module, found: Traced) -> Iterator[Finding]:
+    """What the code of the model does that its program does not."""
+    if found.changed:
+        names = ", ".join(map(brief_text, found.changed[:_SHOWN])) + (", ..." if len(found.changed) > _SHOWN else "")
+        yield Finding(
+            "state",
+            "warning",
+            "",
+            f"a call of the model changes what is no buffer, and its computation in the file does not: {names}.",
+            "Where later calls depend on them, make them buffers that are changed in place.",
+        )
+    for path, each in module.named_modules():
+        own = next(kind for kind in type(each).__mro__ if "train" in vars(kind))
+        if not own.__module__.startswith("torch."):
+            yield Finding(
+                "modes",
+                "warning",
+                path,
+                f"{own.__qualname__} has a train() of its own, which is not in the computation: there, train() and "
+                "eval() switch every module below.",
+            )
+
+
+_SHOWN = 8
 
 
 def summary(program: Program) -> str:

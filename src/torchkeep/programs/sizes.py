@@ -6,13 +6,21 @@ At a capture torch keeps sizes as expressions of sympy; they are taken apart her
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..errors import CallError
-from .examples import CannotCapture
+from .examples import CannotSize
 from .model import Dim, Extent, Formula, Program
+
+
+class Fixed(NamedTuple):
+    """A size that was to vary and is one number all the same, and the line of code that made it so, if torch knows."""
+
+    dim: Dim
+    size: int
+    line: str
 
 
 class Sizes:
@@ -22,6 +30,7 @@ class Sizes:
         self._where: dict[Any, Dim] = {}
         self.shapes: list[tuple[Extent | None, ...]] = []
         self.guards: list[Extent] = []
+        self.fixed: list[Fixed] = []
         env = None
         for i, tensor in enumerate(tensors):
             for d, size in enumerate(tensor.shape):
@@ -41,6 +50,8 @@ class Sizes:
         expression = size.node.expr
         if self._where.get(expression) == here:
             return None
+        if expression.is_Integer:
+            self.fixed.append(Fixed(here, int(expression), _fixed_by(size.node)))
         return self._extent(expression)
 
     def _read_guards(self, env: Any) -> None:
@@ -68,14 +79,26 @@ class Sizes:
             return int(expression)
         if expression.is_Symbol:
             if expression not in self._where:
-                raise CannotCapture(f"a size depends on data ({expression}), and sizes of inputs are all that is known")
+                raise CannotSize(f"a size depends on data ({expression}), and sizes of inputs are all that is known")
             return self._where[expression]
         name = type(expression).__name__
         if expression.is_Pow and expression.exp.is_Integer and 0 < int(expression.exp) < 8:
             return Formula("*", (self._extent(expression.base),) * int(expression.exp))
         if name not in _FORMULA_OF:
-            raise CannotCapture(f"a size is computed by {name} ({expression}), which no program holds")
+            raise CannotSize(f"a size is computed by {name} ({expression}), which no program holds")
         return Formula(_FORMULA_OF[name], tuple(self._extent(each) for each in expression.args))
+
+
+def _fixed_by(node: Any) -> str:
+    """The line of the first guard that asked a size to be a number."""
+    for guard in node.shape_env.guards:
+        if type(guard.expr).__name__ == "Equality" and node._expr in guard.expr.free_symbols:
+            frame = guard.sloc.maybe_user_loc or guard.sloc.framework_loc
+            name, line = getattr(frame, "filename", ""), getattr(frame, "lineno", 0)
+            if name:
+                return f"{name}:{line}"
+            return str(frame or "")
+    return ""
 
 
 _HUGE = 2**31

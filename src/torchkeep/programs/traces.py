@@ -12,7 +12,7 @@ from ..errors import brief, brief_text
 from . import resolve
 from .examples import CannotCapture
 from .model import Argument, Extent, List, OwnDevice, Slice, StateRef, Tuple, Value, rebuilt
-from .sizes import Sizes
+from .sizes import Fixed, Sizes
 from .trees import is_scalar, scalar_of
 
 
@@ -64,6 +64,7 @@ class Trace(NamedTuple):
         output: what is returned, with `Link` for `Value`.
         shapes: what the inputs' sizes have to be.
         guards: what else has to be true of them.
+        fixed: sizes that were to vary, and the code made do with one.
         called: how often each module was called, by its path, also those that made no call of an operator.
     """
 
@@ -71,6 +72,7 @@ class Trace(NamedTuple):
     output: Any
     shapes: list[tuple[Extent | None, ...]]
     guards: list[Extent]
+    fixed: list[Fixed]
     called: Mapping[str, int]
 
 
@@ -81,6 +83,12 @@ class Shared:
         self.state: dict[StateRef, int] = {}
         self.constants: list[torch.Tensor] = []
         self.buffers: set[int] = set()
+
+    def copy(self) -> Shared:
+        """The same, to add to: what an attempt that fails found is of no use."""
+        made = Shared()
+        made.state, made.constants, made.buffers = dict(self.state), list(self.constants), set(self.buffers)
+        return made
 
     def constant(self, tensor: torch.Tensor) -> Key:
         """The number of a constant; one with the same bits is the same."""
@@ -142,7 +150,7 @@ class Reader:
         returned = self._run(graph, ())
         output = _linked(self._output, returned)
         sizes = Sizes([node.meta["val"] for node in inputs])
-        return Trace(self._steps, output, sizes.shapes, sizes.guards, called)
+        return Trace(self._steps, output, sizes.shapes, sizes.guards, sizes.fixed, called)
 
     def _own_device(self) -> torch.device | None:
         tensors = [*self._program.state_dict.values(), *self._program.constants.values()]

@@ -3,6 +3,8 @@
 from .compare import tell as tell
 from .diff import Difference as Difference
 from .diff import DiffReport as DiffReport
+from .explain import ExplainReport as ExplainReport
+from .explain import still_lacking as still_lacking
 from .file import FileReport as FileReport
 from .file import describe as describe
 from .reports import LoadReport as LoadReport

@@ -199,6 +199,8 @@ def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[
     arguments += ', allow={"hooks"}' if hooked else ""
     closed = hooked or opaque or any(need.role not in HELD_KINDS for need in foreign)
     yield Route("structure", not closed, tuple(lacks), f"torchkeep.load({quoted}{arguments})")
+    if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
+        yield Route("program", True, (), f"torchkeep.load({quoted}, route='program')")
     yield from _weights_route(document, quoted)
     if opaque or any(need.role == "module" for need in needs):
         yield Route("skeleton", True, (), f"torchkeep.load({quoted}, route='skeleton')")

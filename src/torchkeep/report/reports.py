@@ -60,7 +60,7 @@ class ObjectReport(msgspec.Struct, frozen=True):
     Attributes:
         path: the file.
         kind: what the file is: ``"torchkeep"`` or ``"safetensors"``.
-        route: ``"structure"``, ``"skeleton"``, or ``"data"`` where there was no module to rebuild.
+        route: ``"structure"``, ``"program"``, ``"skeleton"``, or ``"data"`` where there was no module to rebuild.
         mode: flags of the modules: ``"eval"``, ``"train"``, ``"saved"``.
         device: where the tensors went.
         cast: tensors that changed dtype: (name, saved, now).
@@ -167,7 +167,7 @@ class Route(msgspec.Struct, frozen=True):
     """One way to load a file.
 
     Attributes:
-        name: ``"structure"``, ``"weights"``, ``"skeleton"``.
+        name: ``"structure"``, ``"program"``, ``"weights"``, ``"skeleton"``.
         open: whether nothing is lacking as far as the file tells.
         lacks: what is lacking.
         call: the call that takes this route.

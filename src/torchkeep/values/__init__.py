@@ -31,6 +31,7 @@ from .computation import computed_by as computed_by
 from .encode import Encoded as Encoded
 from .encode import encode as encode
 from .environment import environment as environment
+from .explain import explain as explain
 from .fill import fill as fill
 from .fill import stored_of as stored_of
 from .finish import cast_findings as cast_findings

@@ -130,7 +130,7 @@ def audit(
     if refused and not skeleton:
         objects = [found for found in closed.values() if found.role in HELD_KINDS]
         names = tuple(sorted({found.name for found in refused}))
-        raise TrustError(_trust_message(path, refused, objects, unused), names=names)
+        raise TrustError(_trust_message(path, refused, objects, unused, document), names=names)
     for _, node in nodes:
         if isinstance(node, Opaque):
             if not skeleton:
@@ -219,8 +219,15 @@ def _check_hooks(document: Document, node: Typed, result: Audit, allowed: frozen
             raise LoadError(
                 f"{path}: {name} had a {' and a '.join(hooks)} when it was saved, and hooks are code, which no "
                 'file holds. Nothing was loaded. Pass allow={"hooks"} to load it without, and register them again.'
+                f"{_by_program(node, path)}"
             )
         result.findings.append(Finding("hooks", "warning", "", f"{name} came back without its {', '.join(hooks)}."))
+
+
+def _by_program(node: Typed, path: str) -> str:
+    return f" Or load what it computed with them: torchkeep.load({path!r}, route='program')." * (
+        "program" in node.fields
+    )
 
 
 def _check_known_hooks(document: Document, node: Typed, cls: type | None, path: str) -> None:
@@ -361,7 +368,7 @@ def _check_changes(
             message = f"the source of {name} was not to be had {when}, so changes of it are not told."
             result.findings.append(Finding("changed-class", "note", "", message))
     if lacking:
-        raise ChangedClassError(_changed_message(path, lacking))
+        raise ChangedClassError(_changed_message(path, lacking, document))
 
 
 _CHANGING = ("module", "object", "derived")
@@ -397,7 +404,9 @@ def computed_names(document: Document, node: Typed) -> Iterable[str]:
 # --- what people read -------------------------------------------------------------------------------
 
 
-def _trust_message(path: str, refused: list[Closed], objects: list[Closed], unused: list[str]) -> str:
+def _trust_message(
+    path: str, refused: list[Closed], objects: list[Closed], unused: list[str], document: Document
+) -> str:
     lines = [f"{path}: {len(refused)} of the names that the file needs did not open. Nothing was loaded."]
     shown = [(brief_text(closed.name), closed) for closed in refused[:_MAX_LINES]]
     width = max(len(name) for name, _ in shown)
@@ -416,9 +425,15 @@ def _trust_message(path: str, refused: list[Closed], objects: list[Closed], unus
             lines.append(f"  structure, classes where they were  torchkeep.load({path!r}, trust={packages!r})")
         names = list(dict.fromkeys(closed.name for closed in (*given, *objects)))
         lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, {classes_in_code(names)})")
-    lines.append(f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})")
-    lines.append(f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_routes_without_classes(document, path)])
+
+
+def _routes_without_classes(document: Document, path: str) -> Iterator[str]:
+    """The ways to a file that need none of the classes that it names."""
+    if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
+        yield f"  program, needs no class             torchkeep.load({path!r}, route='program')"
+    yield f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})"
+    yield f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')"
 
 
 _MAX_LINES = 30
@@ -436,12 +451,11 @@ def _opaque_message(document: Document, node: Opaque, path: str) -> str:
     """What was left out at save, and the routes that it left open."""
     where = [finding.path for finding in document.findings if finding.code == "unsaveable"]
     places = f" ({brief_text(', '.join(where[:_SHOWN]))})" if where else ""
-    return (
+    first = (
         f"{path}: {brief_text(node.what)} could not be saved and was left out{places}, so the whole is not there to "
-        "load. Nothing was loaded.\nRoutes to this file:\n"
-        f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})\n"
-        f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')"
+        "load. Nothing was loaded."
     )
+    return "\n".join([first, "Routes to this file:", *_routes_without_classes(document, path)])
 
 
 def _importable(refused: list[Closed]) -> tuple[str, ...]:
@@ -488,7 +502,7 @@ def _changed_finding(name: str, cls: type, package: str | None, known: Registrat
     return Finding("changed-class", "note" if known else "warning", "", f"{what}{saved}{done}.")
 
 
-def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]]) -> str:
+def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]], document: Document) -> str:
     lines = [f"{path}: classes changed since the file was saved. Nothing was loaded."]
     for name, (cls, absent) in lacking.items():
         now, model = class_name(cls), issubclass(cls, torch.nn.Module)
@@ -506,6 +520,8 @@ def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]]) -> s
         if name != now:
             lines.append(f"  (the file calls it {name})")
     lines.append('Or pass allow={"changed"} to load it without them.')
+    if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
+        lines.append(f"Or load what it computed then: torchkeep.load({path!r}, route='program').")
     return "\n".join(lines)
 
 

@@ -41,7 +41,7 @@ from ..document import (
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text, in_code
 from . import arrays, averaging, data_table, generators, golden, library, tensor_kinds
 from .audit import Audit, computed_names, is_direct, owner_of
-from .computation import RUNNER, ProgramModule, runner_of
+from .computation import ProgramModule, runner_of
 from .derived import BUILTINS, builtin_of, filled, shell_of
 from .hooked import Hook, put_on
 from .lazy import make_lazy, make_uninitialized
@@ -50,7 +50,7 @@ from .pack import buffer_of
 from .packed import require_packed
 from .parametrized import restore
 from .registry import ModuleState, class_name, registration
-from .standins import Record, Skeleton
+from .standins import RUNNER, Origin, Record, Skeleton
 from .state import is_a, is_of_dataclasses, namespace_of, set_state, slots_of
 from .trust import fields_of, is_return_type
 
@@ -517,7 +517,13 @@ class _Builder:
             for name in [name for name, held in owned.items() if is_a(held, Record)]:
                 state.attributes[name] = owned.pop(name)
         if is_a(shell, Skeleton):
-            state.attributes["(class)"] = node.fields["class"]
+            name = node.text("class")
+            kept: dict[str, Any] = {
+                field: fields[field] for field in ("hooks", "direct", "extra_state") if field in fields
+            }
+            complete = fields.keys().isdisjoint(("computed", "lazy"))
+            state.attributes["(class)"] = name
+            state.attributes["(origin)"] = Origin(self.document.classes.get(name), kept, complete)
             if is_a(shell, ProgramModule):
                 state.attributes[RUNNER] = fields["program"]
         else:

@@ -34,7 +34,7 @@ from .encode import (
 from .keys import ordered, require_keys
 from .pack import buffer_of
 from .registry import class_name
-from .standins import OWN_NAMES, Record, Skeleton
+from .standins import OWN_NAMES, Record
 from .state import is_of_dataclasses, slots_of, state_of
 from .trust import fields_of, hides, is_plain_class, is_return_type
 
@@ -314,7 +314,7 @@ def _record(obj: Record, context: Context) -> Parts:
     return typed(kind, {"class": name} | parts[kind])
 
 
-def _stand_in(obj: Record | Skeleton, context: Context) -> Parts:
+def _stand_in(obj: Record, context: Context) -> Parts:
     """What else stands in for an object is not saved in its place: the file would forget what it was."""
     name = vars(obj)["(class)"]
     known = ":" in name and not name.startswith(("datetime:", "zoneinfo:", "torch:", "functools:"))
@@ -329,7 +329,6 @@ def _overrides(cls: type, name: str) -> bool:
 codecs.update(
     {
         Record: _record,
-        Skeleton: _stand_in,
         dict: _dict,
         Named: _named,
         Hidden: _named,

@@ -11,7 +11,7 @@ from ..document import Document, Finding, Typed
 from ..errors import FormatError
 from ..programs import Captured, Runner, capture_program, decode, encode, golden_of, summary
 from .encode import Context, Parts, codecs, typed
-from .standins import Skeleton
+from .standins import RUNNER, Skeleton
 from .state import is_a
 from .wrappers import unwrapped
 
@@ -31,10 +31,6 @@ class ProgramModule(Skeleton):
             CallError: the call is not one that was captured.
         """
         return vars(self)[RUNNER](self, args, kwargs)
-
-
-RUNNER = "(program)"
-"""Where a `ProgramModule` keeps its program; no attribute of a file can have this name."""
 
 
 def computed_by(
@@ -63,12 +59,8 @@ def computed_by(
     return ({id(module): fields} if fields else {}), findings
 
 
-def _program(captured: Captured, context: Context) -> Parts:
-    fields = {
-        "summary": summary(captured.program),
-        "text": encode(captured.program),
-        "constants": captured.constants,
-    }
+def _program(held: Captured | Runner, context: Context) -> Parts:
+    fields = {"summary": summary(held.program), "text": encode(held.program), "constants": held.constants}
     return typed("program", fields)
 
 
@@ -85,4 +77,4 @@ def runner_of(document: Document, node: Typed, fields: dict[str, Any]) -> Runner
     return Runner(program, fields["constants"])
 
 
-codecs[Captured] = _program
+codecs.update({Captured: _program, Runner: _program})

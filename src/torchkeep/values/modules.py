@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..document import MODULE_INTERNALS
+from ..document import KINDS, MODULE_INTERNALS
 from ..errors import brief
 from . import torch_table
 from .encode import Context, Hidden, Named, Parts, Step, attribute, codecs, codecs_by_base, mapping, typed
@@ -17,7 +17,8 @@ from .hooked import take_off
 from .lazy import handles_of, without_handles
 from .parametrized import base_of, is_own_hook
 from .registry import class_name
-from .state import state_of
+from .standins import OWN_NAMES, RUNNER, Origin, Skeleton
+from .state import is_a, state_of
 from .trust import hides, is_makeable
 
 _HOOKS = {
@@ -34,9 +35,10 @@ _HOOKS = {
 
 def _module(module: torch.nn.Module, context: Context) -> Parts:
     cls = base_of(module)
-    name_of_class = _class(module, cls, context)
+    origin = _origin(module, context) if is_a(module, Skeleton) else None
+    name_of_class = _class(module, cls, context) if origin is None else vars(module)["(class)"]
     state, direct = _state(module, cls, context)
-    attributes = {name: value for name, value in state.items() if name not in MODULE_INTERNALS}
+    attributes = {name: value for name, value in state.items() if name not in MODULE_INTERNALS | OWN_NAMES}
     attributes = context.without_typing(attributes)
     if callable(attributes.get("extra_repr")):
         del attributes["extra_repr"]  # torchao sets one on each layer that it changes
@@ -81,12 +83,33 @@ def _module(module: torch.nn.Module, context: Context) -> Parts:
         )
     if direct:
         fields["direct"] = True
+    if origin is not None:
+        lost = dict.fromkeys((*origin.fields.get("hooks", ()), *fields.get("hooks", ())))
+        fields |= origin.fields | ({"hooks": tuple(lost)} if lost else {})
     if hooked.hooks:
         fields["computed"] = tuple(hooked.hooks.values())
     if own is not None:
         fields["lazy"] = True
+    if RUNNER in vars(module):
+        fields["program"] = vars(module)[RUNNER]
     fields.update(context.beside.get(id(module), {}))
-    return typed("module", fields, steps)
+    return typed("module", {name: fields[name] for name in KINDS["module"].fields if name in fields}, steps)
+
+
+def _origin(module: torch.nn.Module, context: Context) -> Origin:
+    """What a Skeleton stands for, as the file had it that it came from.
+
+    Raises:
+        UnsaveableError: that is not all of it.
+    """
+    name, origin = vars(module)["(class)"], vars(module).get("(origin)")
+    if not isinstance(origin, Origin) or not origin.whole:
+        way_out = f"Load it again with classes={{{name!r}: ...}} and save that."
+        raise context.unsaveable(module, f"stands in for {name}, of which it does not have all", way_out=way_out)
+    if origin.info is not None:
+        context.classes.setdefault(name, origin.info)
+        context.expect_version(module, name, origin.info.version)
+    return origin
 
 
 def _has_others(hooks: Mapping[int, Any], name: str, known: tuple[Mapping[str, set[int]], ...]) -> bool:

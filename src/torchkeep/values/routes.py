@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..document import Document, Finding, Typed
-from ..errors import ProgramError, TrustError, brief_text, classes_in_code
+from ..document import Document, Finding, Opaque, Typed
+from ..errors import LoadError, ProgramError, TrustError, brief_text, classes_in_code
 from .audit import Audit, audit
 from .trust import Resolver
 
@@ -33,15 +33,16 @@ def audit_by_route(
             f"{path} holds no computation: it was saved without example=, or could not be captured. Nothing was "
             "loaded. Load it with its classes, or save it again with an example of a call."
         )
-    if not isinstance(classes, Mapping | None):
-        classes = list(classes)
-    closed: TrustError | None = None
+    if isinstance(classes, Iterator):
+        classes = list(classes)  # two routes may look at them
+    closed: LoadError | None = None
     if route in ("auto", "structure"):
         resolver = Resolver(classes, trust, imported=True)
         try:
             return audit(document, positions, resolver, path=path, allow=allow)
-        except TrustError as error:
-            if route == "structure" or not has_program:
+        except LoadError as error:
+            left_out = any(isinstance(document.nodes[position], Opaque) for position in positions)
+            if route == "structure" or not has_program or not (left_out or isinstance(error, TrustError)):
                 raise
             closed = error
     resolver = Resolver(classes, trust, imported=False)
@@ -49,13 +50,16 @@ def audit_by_route(
     if route != "skeleton":
         result.programs = True
         result.findings = [finding for finding in result.findings if finding.code != "hooks"]
-    if closed is not None:
+    if isinstance(closed, TrustError):
         names = ", ".join(map(brief_text, closed.names[:8]))
         message = f"the model came back by its program, without its classes: {names} did not open."
         hint = (
             f"To have it on its classes, pass {classes_in_code(closed.names)}; route='program' says that this is meant."
         )
         result.findings.append(Finding("program", "warning", "", message, hint))
+    elif closed is not None:
+        message = "the model came back by its program: what could not be saved was left out of its structure."
+        result.findings.append(Finding("program", "warning", "", message))
     return result
 
 

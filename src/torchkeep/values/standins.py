@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 
@@ -30,8 +30,28 @@ class Record:
         return f"<Record of {brief_text(vars(self)['(class)'])}: {brief_text(', '.join(held))}>"
 
 
-OWN_NAMES = frozenset({"(class)", "(origin)"})
-"""Where a Record keeps what it stands for: its class; its kind, what the file knew of the class, and its fields."""
+RUNNER = "(program)"
+"""Where a `ProgramModule` keeps what computes for it."""
+
+OWN_NAMES = frozenset({"(class)", "(origin)", RUNNER})
+"""Where a Record or a Skeleton keeps what it stands for; no attribute of a file can have these names.
+
+Its class; and of a Record its kind, what the file knew of the class, and its fields; of a Skeleton an `Origin`.
+"""
+
+
+class Origin(NamedTuple):
+    """What a file says of a module beside what a Skeleton has: it is saved again with it.
+
+    Attributes:
+        info: what the file knew of the class.
+        fields: the fields that need the class.
+        whole: whether that is all; a module whose attributes torch's hooks compute, or that is lazy, has more.
+    """
+
+    info: ClassInfo | None
+    fields: dict[str, Any]
+    whole: bool
 
 
 def _short(value: Any) -> str:
@@ -42,7 +62,8 @@ def _short(value: Any) -> str:
 class Skeleton(torch.nn.Module):
     """A module without its class: children, parameters, buffers and attributes, and no computation.
 
-    `torchkeep.load(path, route="skeleton")` gives one for each module whose class is not opened.
+    `torchkeep.load(path, route="skeleton")` gives one for each module whose class is not opened. `save` keeps it as the
+    module that it stands for.
     """
 
     def forward(self, *args: Any, **kwargs: Any) -> NoReturn:
