@@ -93,8 +93,7 @@ class FileReport(msgspec.Struct, frozen=True):
                 examples = examples_of(document, held)
                 found["examples"] += len(examples)
                 found["outputs"] += sum(len(outputs_of(document, example)) for example in examples)
-                rows = document.reachable(held)[1]
-                found["nbytes"] += sum(document.tensors.nbytes(document.tensors.stored[row]) for row in rows)
+        found["nbytes"] = sum(document.tensors.nbytes(document.tensors.stored[row]) for row in _golden_rows(document))
         return found if found["examples"] else {}
 
     def tree(self, *, limit: int | None = None) -> list[str]:
@@ -239,13 +238,21 @@ def count_elements(document: Document) -> int:
     """Elements of all parameters, each counted once; of all tensors where there are no parameters."""
     table = document.tensors
     counted: dict[int, int] = {}
-    rows = [row for row, flags in enumerate(table.flags) if flags & PARAMETER] or range(len(table))
+    rows: Iterable[int] = [row for row, flags in enumerate(table.flags) if flags & PARAMETER]
+    if not rows:
+        rows = sorted(set(range(len(table))) - _golden_rows(document))
     for row in rows:
         elements = 1
         for length in table.shape(row):
             elements *= length
         counted[table.stored[row]] = max(counted.get(table.stored[row], 0), elements)
     return sum(counted.values())
+
+
+def _golden_rows(document: Document) -> set[int]:
+    """Tensors of examples and their outputs, which are no part of a model."""
+    held = [node.fields["golden"] for node in document.nodes if isinstance(node, Typed) and "golden" in node.fields]
+    return {row for value in held for row in document.reachable(value)[1]}
 
 
 # --- the tree ---------------------------------------------------------------------------------------
