@@ -45,6 +45,9 @@ MAX_INDEX = 2**62
 MAX_PLAIN_INT = 2**53 - 1
 MAX_VERSION = 2**31 - 1
 MAX_KEY_WEIGHT = 1000
+MAX_SOURCES = 2_000
+MAX_SOURCE_NAME = 255
+MAX_SOURCE_NBYTES = 8_000_000
 
 PREFIX = b'{"__metadata__":{"torchkeep.digests":"'
 VERSION = "0.1"
@@ -573,6 +576,7 @@ DOCUMENT_SHAPE: dict[str, Shape] = {
     "root": _is_any,
     "nodes": lambda v: type(v) is list,
     "tensors": lambda v: isinstance(v, Pairs),
+    "sources": _rows(_is_text, _is_text, _is_text),
 }
 TENSORS_SHAPE: dict[str, Shape] = {
     "differ": _rows(is_int, _is_text, _is_sizes),
@@ -587,6 +591,7 @@ TENSORS_SHAPE: dict[str, Shape] = {
 
 def _fields(pairs: Pairs, keys: list[str], shapes: dict[str, Shape], optional: set[str]) -> dict[str, Any]:
     found = pairs.last()
+    keys = keys + ["sources"] * ("sources" in found and keys is DOCUMENT_KEYS)
     require(set(keys) <= set(found) <= set(keys) | optional, "D-2", f"fields {sorted(found)}")
     for key in keys:
         require(shapes[key](found[key]), "D-2", f"{key!r} is not of its type")
@@ -595,7 +600,7 @@ def _fields(pairs: Pairs, keys: list[str], shapes: dict[str, Shape], optional: s
 
 
 def parse_document(text: str, header: Header) -> Document:
-    """N-3, D-1 to D-6, D-9, and K-1 for versions that no kind has."""
+    """N-3, D-1 to D-6, D-9, D-10, and K-1 for versions that no kind has."""
     found = parse_json(text, "D-2")
     require(isinstance(found, Pairs), "D-2", "not an object")
     version = found.last().get("version")
@@ -638,7 +643,43 @@ def parse_document(text: str, header: Header) -> Document:
     require(canonical(found) == text, "D-1", "not in canonical form")
     for name, version, _, _ in document["classes"]:
         require(1 <= version <= MAX_VERSION, "D-9", f"version {version} of class {name!r}")
+    _check_sources(document.get("sources"))
     return made
+
+
+WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+KEYWORDS = (
+    {"False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del"}
+    | {"elif", "else", "except", "finally", "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal"}
+    | {"not", "or", "pass", "raise", "return", "try", "while", "with", "yield"}
+)
+
+
+def _is_module(name: str) -> bool:
+    return bool(WORDS.fullmatch(name)) and not KEYWORDS.intersection(name.split("."))
+
+
+def _check_sources(rows: list[Any] | None) -> None:
+    """D-10: source text of modules, which is text."""
+    if rows is None:
+        return
+    require(rows != [], "D-1", "sources are absent where there are none")
+    _require_ascending([name for name, _, _ in rows], "sources")
+    require(len(rows) <= MAX_SOURCES, "LIMIT", "too many modules")
+    require(
+        all(len(text) <= MAX_SOURCE_NAME for row in rows for text in row[:2]), "LIMIT", "a module's name is too long"
+    )
+    packages = {name: package for name, package, _ in rows}
+    for name, package, text in rows:
+        require(_is_module(name), "D-10", f"{name!r} names no module")
+        above = name.rpartition(".")[0]
+        if name == "__main__":
+            require(package == "" or _is_module(package), "D-10", f"{package!r} names no package")
+        else:
+            require(package in (name, above), "D-10", f"{name!r} is not in the package {package!r}")
+        require(packages.get(above, above) == above, "D-10", f"{above!r} is no package")
+        require("\0" not in text, "D-10", f"the text of {name!r} holds a NUL")
+    require(sum(len(text.encode()) for _, _, text in rows) <= MAX_SOURCE_NBYTES, "LIMIT", "too much text of modules")
 
 
 def _require_ascending(keys: list[Any], what: str) -> None:

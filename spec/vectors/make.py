@@ -37,6 +37,7 @@ from torchkeep.document import (
     Opaque,
     Ref,
     Seq,
+    SourceText,
     TensorRef,
     TensorTable,
     Typed,
@@ -1250,6 +1251,20 @@ def findings() -> bytes:
     return native(None, findings=found, environment={"é": "", "z": "\n", "": "empty"})
 
 
+@accept
+def source_text() -> bytes:
+    """Text of modules is kept as it is, also where it is no Python; what the file means is the same without it."""
+    sources = {
+        "net": SourceText("net", "from .layers import *\n"),
+        "net.layers": SourceText("net", 'raise SystemExit("é\\\\ \\ufeff")\t# \u2028 \x7f\n'),
+        "net.empty": SourceText("net.empty", ""),
+        "space.inner.mod": SourceText("space.inner", "(" * 1000),
+        "__main__": SourceText("net.layers", "import net\r\n"),
+        "_9": SourceText("", "x = 1"),
+    }
+    return native(None, sources=sources)
+
+
 # --- accepted: plain safetensors files ----------------------------------------------------------------
 
 
@@ -1848,7 +1863,47 @@ def _documents() -> None:
         ("beyond-64-bits", "version 2^70", 2**70),
     ]:
         bad(f"D-9-{name}", f"{why} of a class", classes=[["a", 1, None, None], ["b", version, None, None]])
+    _sources()
     bad("D-8-tensors", "a file with a tensor and a Document with none", stored=[], rows=[A])
+
+
+def _sources() -> None:
+    """D-10: what a row of source text may not be; and the forms that only one of them has."""
+    for name, why, rows in [
+        ("dots", "a name with an empty word", [["a..b", "a.", ""]]),
+        ("leading-dot", "a name that begins with a dot", [[".a", "", ""]]),
+        ("no-name", "a name without a character", [["", "", ""]]),
+        ("digit", "a word that begins with a digit", [["a.1b", "a", ""]]),
+        ("path", "a path", [["../a", "", ""]]),
+        ("slash", "a name with a slash", [["a/b", "", ""]]),
+        ("nul-in-name", "a name with a NUL", [["a\0", "", ""]]),
+        ("line", "a name with a line feed at its end", [["a\n", "", ""]]),
+        ("not-ascii", "a word beyond ASCII, which is an identifier of Python", [["é", "", ""]]),
+        ("keyword", "a word that is a keyword", [["a.class", "a", ""]]),
+        ("package-of-others", "a package that is not the module's", [["a.b", "c", ""]]),
+        ("package-above", "a package two levels up", [["a.b.c", "a", ""]]),
+        ("no-package", "a module in a package that says it is in none", [["a.b", "", ""]]),
+        ("main-in-path", "a script in a package with no name of one", [["__main__", "a/b", ""]]),
+        ("in-a-module", "a module inside of one that is no package", [["a", "", ""], ["a.b", "a", ""]]),
+        ("nul", "a text with a NUL", [["a", "", "x = 1\0"]]),
+    ]:
+        bad(f"D-10-{name}", why, sources=rows)
+    bad("D-1-sources-empty", "sources that are empty and not absent", sources=[])
+    bad("D-1-sources-order", "modules out of order", sources=[["b", "", ""], ["a", "", ""]])
+    bad("D-1-sources-twice", "a module twice", sources=[["a", "", ""], ["a", "", "x"]])
+    bad_text("D-1-sources-early", "sources before the tensors",
+             _sources_first, sources=[["a", "", ""]])  # fmt: skip
+    bad("D-2-sources-columns", "a module without a package", sources=[["a", ""]])
+    bad("D-2-sources-text", "a text that is a number", sources=[["a", "", 1]])
+    bad("D-2-sources-object", "modules in an object", sources={"a": ["", ""]})
+    bad("LIMIT-sources", "2001 modules", sources=[[f"m{i:04}", "", ""] for i in range(2001)])
+    bad("LIMIT-source-name", "the name of a module of 256 characters", sources=[["a" * 256, "", ""]])
+
+
+def _sources_first(text: str) -> str:
+    """The Document with its last field in the place before the last."""
+    at, begin = text.index(',"tensors":'), text.index(',"sources":')
+    return text[:at] + text[begin:-1] + text[at:begin] + "}"
 
 
 C_ROWS: list[Row] = [("a", "C64", [1], pattern(8)), ("b", "C64", [1], pattern(8, 1))]

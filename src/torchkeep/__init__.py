@@ -43,6 +43,7 @@ from .errors import PartialLoadError as PartialLoadError
 from .errors import PathError as PathError
 from .errors import ProgramError as ProgramError
 from .errors import SaveError as SaveError
+from .errors import SourceError as SourceError
 from .errors import TorchkeepError as TorchkeepError
 from .errors import TorchkeepWarning as TorchkeepWarning
 from .errors import TrustError as TrustError
@@ -124,6 +125,7 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "SaveError",
     "SaveReport",
     "Skeleton",
+    "SourceError",
     "TensorInfo",
     "TorchkeepError",
     "TorchkeepWarning",

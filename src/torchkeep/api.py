@@ -73,6 +73,7 @@ def save(
     durable: bool = True,
     overwrite: bool = True,
     allow: Iterable[str] = (),
+    source: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SaveReport:
     """Save a model, a state_dict, a checkpoint, or any supported value as one safetensors file.
@@ -98,6 +99,9 @@ def save(
         overwrite: whether a file that is there is replaced.
         allow: ``"unsaveable"`` leaves out what cannot be saved (a lambda, a lock, an open file), with a warning for
             each. The file then gives back its weights and its skeleton, and no longer the whole object.
+        source: keep the source text of the modules that define the classes, and of what these import, as far as it is
+            the project's own: nothing of torch, the standard library or installed packages. Whoever has the file can
+            read it; the report lists the files. It is run only by ``load(..., run_source=True)``.
         progress: called with (bytes written, bytes in all) of the tensors' data now and then.
 
     Returns:
@@ -125,7 +129,7 @@ def save(
         )
     beside, noticed = values.computed_by(obj, example, dynamic_shapes, golden=golden)
     with document.collector_paused():
-        encoded = values.encode(obj, leave="unsaveable" in allowed, beside=beside, noticed=noticed)
+        encoded = values.encode(obj, leave="unsaveable" in allowed, source=source, beside=beside, noticed=noticed)
         _check_saved(encoded)
         layout = containers.layout(encoded.document, path_of=encoded.path_of)
     data_nbytes = sum(span.nbytes for span in layout.spans)
@@ -138,7 +142,7 @@ def save(
         staged.commit()
     findings = tuple(encoded.document.findings)
     _warn(finding for finding in document.merged(list(findings)) if finding.severity != "note")
-    return SaveReport(name, layout.nbytes, findings)
+    return SaveReport(name, layout.nbytes, findings, encoded.source_files)
 
 
 def load(
@@ -151,15 +155,17 @@ def load(
     key: Key | None = None,
     classes: Mapping[str, Any] | Iterable[Any] | None = None,
     trust: Iterable[str] = (),
-    route: Literal["auto", "structure", "program", "skeleton"] = "auto",
+    route: Literal["auto", "structure", "program", "source", "skeleton"] = "auto",
+    run_source: bool = False,
     allow: Iterable[str] = (),
     mmap: bool = False,
     verify: Literal["first", "outputs"] | None = None,
 ) -> Any:
     """Load what was saved: a model as an `nn.Module`, on the CPU, in eval mode; anything else as it was.
 
-    Nothing of the file is run or imported. Classes come from `classes`, from `torchkeep.register`, from
-    packages named in `trust`, or, for `nn.Module` classes that the program has already imported, from there.
+    Nothing of the file is run or imported, but for its source text under `run_source=True`. Classes come from
+    `classes`, from `torchkeep.register`, from packages named in `trust`, or, for `nn.Module` classes that the program
+    has already imported, from there.
 
     Args:
         path: a torchkeep file, any safetensors file, or one of a registered container; a local path, or a string
@@ -177,9 +183,12 @@ def load(
             name where that is unique. Functions likewise.
         trust: packages or classes that may be imported: ``("pkg", "pkg.models:Net")``.
         route: ``"structure"`` rebuilds the model on its classes; ``"program"`` runs the computation that was saved
-            with ``example=`` and needs no class; ``"skeleton"`` gives the module tree with its weights, on torch's own
-            classes and those given. ``"auto"`` is ``"structure"``, and ``"program"``, with a warning, where a class
-            does not open and the file has one.
+            with ``example=`` and needs no class; ``"source"`` rebuilds the model on the classes that the source text in
+            the file defines; ``"skeleton"`` gives the module tree with its weights, on torch's own classes and those
+            given. ``"auto"`` is ``"structure"``; where a class does not open it is, with a warning, ``"source"`` if
+            `run_source` says so, or else ``"program"`` if the file has one.
+        run_source: run the source text that the file keeps, as code of this process that may do anything. Only for a
+            file whose text you have read (``inspect(path).sources``) or whose author you trust.
         allow: losses that are accepted: ``"hooks"`` (the model had hooks, which no file holds), ``"changed"``
             (its class now assigns attributes that the file lacks).
         mmap: let the tensors be the file itself, mapped, so that bytes are read when they are first used and
@@ -200,6 +209,7 @@ def load(
     Raises:
         FormatError: the file is damaged, or not a file that torchkeep reads.
         TrustError: classes did not open; the message gives the call that opens each.
+        SourceError: source text of the file raised when it was run.
         ChangedClassError: a class now asks for attributes that the file lacks.
         KeyMissingError: there is no such part.
         ProgramError: the file has no program, or one that this torch cannot run.
@@ -218,8 +228,10 @@ def load(
     values.require_floating(dtype)
     if mode not in (None, "eval", "train", "saved"):
         raise ValueError(f"mode is 'eval', 'train', 'saved' or None, not {mode!r}")
-    if route not in ("auto", "structure", "program", "skeleton"):
-        raise ValueError(f"route is 'auto', 'structure', 'program' or 'skeleton', not {route!r}")
+    if route not in ("auto", "structure", "program", "source", "skeleton"):
+        raise ValueError(f"route is 'auto', 'structure', 'program', 'source' or 'skeleton', not {route!r}")
+    if run_source not in (True, False) or (run_source and route not in ("auto", "source")):
+        raise ValueError(f"run_source is True or False, and True goes with route 'source' or 'auto', not {route!r}")
     _require_verify(verify, "first", "outputs")
     name = _name(path)
     with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
@@ -230,7 +242,14 @@ def load(
         document.without_golden(meaning)
         positions, rows = meaning.reachable(start)
         audit = values.audit_by_route(
-            meaning, positions, route=route, classes=classes, trust=trust, path=name, allow=allowed
+            route,
+            meaning,
+            positions,
+            classes=classes,
+            trust=trust,
+            run_source=run_source,
+            path=name,
+            allow=allowed,
         )
         reader = _Reader(source, contents)
         if verify == "first":

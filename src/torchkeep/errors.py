@@ -16,6 +16,7 @@
     |   |-- KeyMissingError(KeyError)           TK-KEY         no such part in the file
     |   |-- ProgramError                        TK-PROGRAM     a saved computation that this torch cannot run
     |   |-- VerifyError                         TK-VERIFY      a model that does not compute what was saved with it
+    |   |-- SourceError                         TK-SOURCE      source text of the file that raised when it was run
     |   |-- DeviceError(RuntimeError)           TK-DEVICE      a device that torch or this machine does not have
     |   `-- PartialLoadError                    TK-PARTIAL     a late read error: says what was overwritten
     |-- CallError(ValueError)                   TK-CALL        a call that the saved computation does not answer
@@ -285,6 +286,22 @@ class CallError(TorchkeepError, ValueError):
     """A loaded computation was called in a way that it was not captured for: other sizes, arguments or modes."""
 
     code = "TK-CALL"
+
+
+class SourceError(LoadError):
+    """Source text that the file keeps, run because the caller said so, raised or is not Python.
+
+    Attributes:
+        module: the module, by the name that it had at save.
+        line: the line of its text; None where the text was not reached.
+    """
+
+    code = "TK-SOURCE"
+
+    def __init__(self, message: str, *, module: str = "", line: int | None = None) -> None:
+        super().__init__(message)
+        self.module = module
+        self.line = line
 
 
 class DeviceError(LoadError, RuntimeError):

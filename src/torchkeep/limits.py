@@ -40,6 +40,14 @@ class Limits(msgspec.Struct, frozen=True):
 
     program_numel: int = 2**33
     """Most elements of a tensor that a computation makes by numbers alone."""
+    source_modules: int = 2_000
+    """Most modules whose text is kept."""
+
+    source_name: int = 255
+    """Longest name of such a module."""
+
+    source_nbytes: int = 8_000_000
+    """Most bytes of their text in all, in UTF-8."""
 
     golden_inputs_nbytes: int = 2**26
     """Most bytes of the tensors of all examples that are kept with a file."""

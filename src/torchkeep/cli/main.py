@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..api import diff, explain, inspect, verify
-from ..errors import TorchkeepError, printable_lines
+from ..errors import TorchkeepError, printable, printable_lines
 from ..report import DiffReport, ExplainReport, FileReport, VerifyReport
 
 _LINES = 200
@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TorchkeepError as error:
         print(f"{type(error).__name__}[{error.code}]: {error.text}", file=sys.stderr)
         return trouble
+    if getattr(options, "source", None) is not None:
+        return _source(report, options)
     if options.json:
         import json
 
@@ -87,6 +89,24 @@ _VERBS: dict[str, Callable[[argparse.Namespace], DiffReport | ExplainReport | Fi
 }
 
 
+def _source(report: DiffReport | ExplainReport | FileReport | VerifyReport, options: argparse.Namespace) -> int:
+    """Print the source text of one module."""
+    sources = report.sources if isinstance(report, FileReport) else {}
+    text = sources.get(options.source)
+    if text is None:
+        kept = f"it keeps that of {', '.join(sources)}" if sources else "it keeps none; save(..., source=True) does"
+        name, path = printable(repr(options.source)), printable(options.file)
+        print(printable(f"{path}: no source text of a module {name}: {kept}"), file=sys.stderr)
+        return 1
+    if options.json:
+        import json
+
+        shown = json.dumps({"module": options.source, "text": text}, indent=2)
+    else:
+        shown = "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.removesuffix("\n").split("\n"))
+    return 0 if _print(shown) else 1
+
+
 def _key(steps: list[str] | None) -> tuple[str, ...] | None:
     return tuple(steps) if steps else None
 
@@ -118,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
         description="What a file holds. Only its header is read; nothing of it is run.",
     )
     inspecting.add_argument("file", metavar="FILE")
+    text = "print the source text that the file keeps of MODULE, as text; nothing of it is run"
+    inspecting.add_argument("--source", metavar="MODULE", help=text)
     _add_form(inspecting, f"print the whole tree, not its first {_LINES} lines")
     differing = verbs.add_parser(
         "diff",

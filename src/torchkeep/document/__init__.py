@@ -98,3 +98,6 @@ from .tensors import REQUIRES_GRAD as REQUIRES_GRAD
 from .tensors import Shape as Shape
 from .tensors import TensorTable as TensorTable
 from .tensors import View as View
+from .texts import MAIN as MAIN
+from .texts import SourceText as SourceText
+from .texts import is_module_name as is_module_name

@@ -38,6 +38,7 @@ from .layouts import TENSOR_KINDS, check_layout
 from .model import Document
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
+from .texts import check_texts
 
 
 def check(document: Document, *, limits: Limits = LIMITS) -> None:
@@ -55,6 +56,7 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
     shared = _check_references(document)
     _check_table(document.tensors, limits)
     _check_classes(document)
+    check_texts(document.sources, limits)
     _check_nesting(document)
     nodes = _Nodes(document, shared)
     for position, node in enumerate(document.nodes):

@@ -1,7 +1,7 @@
 """The closed list of what a program in a file may call: operators of torch, one by one, and a few of Python.
 
 A name that is not here is never looked up, whatever a file says of it. Nothing is enumerated at run time, so a new
-release of torch adds nothing by itself. This module needs no torch: who looks at a file only may ask it, too.
+release of torch adds nothing by itself.
 
 Each line of a group is an operator's schema, word for word as torch writes it, with what the schema does not tell
 behind a ``#``:

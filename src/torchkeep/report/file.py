@@ -96,6 +96,11 @@ class FileReport(msgspec.Struct, frozen=True):
         found["nbytes"] = sum(document.tensors.nbytes(document.tensors.stored[row]) for row in _golden_rows(document))
         return found if found["examples"] else {}
 
+    @property
+    def sources(self) -> dict[str, str]:
+        """Source text of modules that the file keeps, by their names. Text: nothing of it was run."""
+        return {name: source.text for name, source in self._document.sources.items()}
+
     def tree(self, *, limit: int | None = None) -> list[str]:
         """The object as an indented tree, one line a value.
 
@@ -127,6 +132,11 @@ class FileReport(msgspec.Struct, frozen=True):
         if self.needs:
             lines.append("needs")
             lines += [f"  {need.role:9s} {printable(need.name)}" for need in self.needs]
+        if self.sources:
+            lines.append("source text (not run)")
+            lines += [f"  {name}: {_extent(text)}" for name, text in islice(self.sources.items(), limit)]
+            if limit is not None and len(self.sources) > limit:
+                lines.append(f"  ... and {len(self.sources) - limit} more")
         lines.append("routes")
         for route in self.routes:
             lines.append(f"  {route.name:9s} {'open' if route.open else 'closed'}: {route.call}")
@@ -150,6 +160,9 @@ class FileReport(msgspec.Struct, frozen=True):
                 {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "nbytes": t.nbytes} for t in self.tensors
             ],
             "needs": [{"name": n.name, "role": n.role, "package": n.package} for n in self.needs],
+            "sources": [
+                {"module": module, "nbytes": len(text.encode()), "text": text} for module, text in self.sources.items()
+            ],
             "routes": [{"name": r.name, "open": r.open, "lacks": list(r.lacks), "call": r.call} for r in self.routes],
             "findings": [
                 {"code": f.code, "severity": f.severity, "path": f.path, "message": f.message, "hint": f.hint}
@@ -163,6 +176,10 @@ class FileReport(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"FileReport(path={self.path!r}, kind={self.kind!r}, nbytes={self.nbytes})"
+
+
+def _extent(text: str) -> str:
+    return f"{size(len(text.encode()))}, {count(text.count(chr(10)), 'line')}"
 
 
 def describe(document: Document, *, path: str, kind: str, nbytes: int, metadata: dict[str, str]) -> FileReport:
@@ -200,9 +217,21 @@ def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[
     yield Route("structure", not closed, tuple(lacks), f"torchkeep.load({quoted}{arguments})")
     if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
         yield Route("program", True, (), f"torchkeep.load({quoted}, route='program')")
+    if document.sources:
+        yield from _source_route(document, foreign, hooked, quoted)
     yield from _weights_route(document, quoted)
     if opaque or any(need.role == "module" for need in needs):
         yield Route("skeleton", True, (), f"torchkeep.load({quoted}, route='skeleton')")
+
+
+def _source_route(document: Document, foreign: list[Need], hooked: bool, quoted: str) -> Iterator[Route]:
+    """The text that the file keeps, where it may define what the file needs."""
+    kept = [need for need in foreign if need.name.partition(":")[0] in document.sources]
+    if kept:
+        lacks = ["your word: run_source=True runs text of the file as code of your process; read it first (.sources)"]
+        lacks += [_lack(need) for need in foreign if need not in kept]
+        more = ', allow={"hooks"}' if hooked else ""
+        yield Route("source", False, tuple(lacks), f"torchkeep.load({quoted}, route='source', run_source=True{more})")
 
 
 def _lack(need: Need) -> str:

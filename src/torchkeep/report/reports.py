@@ -18,15 +18,18 @@ class SaveReport(msgspec.Struct, frozen=True):
         path: the file.
         nbytes: its size.
         findings: what was noticed: hooks that were left out, memory that was trimmed.
+        sources: with ``source=True``, each module whose text is kept, and the file that it was read from.
     """
 
     path: str
     nbytes: int
     findings: tuple[Finding, ...] = ()
+    sources: dict[str, str] = {}
 
     def __str__(self) -> str:
         lines = [f"saved {self.path}: {size(self.nbytes)}"]
         lines += [f"  {finding.severity}: {finding}" for finding in self.findings]
+        lines += [f"  source: {module} from {file}" for module, file in self.sources.items()]
         return "\n".join(map(printable, lines))
 
 
@@ -60,7 +63,7 @@ class ObjectReport(msgspec.Struct, frozen=True):
     Attributes:
         path: the file.
         kind: what the file is: ``"torchkeep"`` or ``"safetensors"``.
-        route: ``"structure"``, ``"program"``, ``"skeleton"``, or ``"data"`` where there was no module to rebuild.
+        route: ``"structure"``, ``"program"``, ``"source"``, ``"skeleton"``, or ``"data"`` where there was no module.
         mode: flags of the modules: ``"eval"``, ``"train"``, ``"saved"``.
         device: where the tensors went.
         cast: tensors that changed dtype: (name, saved, now).
@@ -167,7 +170,7 @@ class Route(msgspec.Struct, frozen=True):
     """One way to load a file.
 
     Attributes:
-        name: ``"structure"``, ``"program"``, ``"weights"``, ``"skeleton"``.
+        name: ``"structure"``, ``"program"``, ``"source"``, ``"weights"``, ``"skeleton"``.
         open: whether nothing is lacking as far as the file tells.
         lacks: what is lacking.
         call: the call that takes this route.

@@ -11,7 +11,7 @@ import types
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn.utils.prune import BasePruningMethod
@@ -51,13 +51,15 @@ class Audit:
             in for: a module by a Skeleton, what derives from a builtin by that, all else by a Record.
         findings: changes and losses to report.
         stood_in: whether anything but a plain object is stood in for.
-        programs: whether modules with a program run by it.
+        inert: whether plain objects are.
+        taken: the route, where it is not told by what came back.
     """
 
     opened: dict[tuple[str, str], Opened] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     stood_in: bool = False
-    programs: bool = False
+    inert: bool = False
+    taken: Literal["program", "source"] | None = None
 
     def of(self, node: Typed) -> Any:
         """The class or function that a node names, or None where it is to be stood in for."""
@@ -126,6 +128,7 @@ def audit(
     result.findings += [Finding("classes", "note", "", f"{_unused(key)}.") for key in unused]
     refused = [found for found in closed.values() if found.role not in HELD_KINDS]
     result.stood_in = bool(refused)
+    result.inert = len(refused) < len(closed)
     result.findings += [_standin_finding(found) for found in refused if found.role != "module"]
     if refused and not skeleton:
         objects = [found for found in closed.values() if found.role in HELD_KINDS]
@@ -425,6 +428,8 @@ def _trust_message(
             lines.append(f"  structure, classes where they were  torchkeep.load({path!r}, trust={packages!r})")
         names = list(dict.fromkeys(closed.name for closed in (*given, *objects)))
         lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, {classes_in_code(names)})")
+    if any(name in document.sources for name in {closed.name.partition(":")[0] for closed in refused}):
+        lines.append(f"  source, runs text of the file       torchkeep.load({path!r}, route='source', run_source=True)")
     return "\n".join([*lines, *_routes_without_classes(document, path)])
 
 

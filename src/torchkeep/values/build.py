@@ -227,7 +227,7 @@ class _Builder:
             return make_uninitialized(node, self.device, self.dtype)
         if node.kind in ("module", "object", "optimizer"):
             cls = self.audit.of(node)
-            if self.audit.programs and "program" in node.fields:
+            if self.audit.taken == "program" and "program" in node.fields:
                 cls = ProgramModule
             if cls is None:
                 cls = Skeleton if node.kind == "module" else Record
@@ -320,7 +320,7 @@ class _Builder:
         if (own := _MADE_HERE.get(node.kind)) is not None:
             return own(self, node, fields)
         if node.kind == "program":
-            return runner_of(self.document, node, fields) if self.audit.programs else None
+            return runner_of(self.document, node, fields) if self.audit.taken == "program" else None
         if node.kind == "numpy.ndarray":
             return arrays.make_array(fields, self.checked)
         if node.kind in generators.MAKE:

@@ -24,6 +24,9 @@ from types import CodeType, FunctionType, MemberDescriptorType, SimpleNamespace
 _TORCH = frozenset({"torch", "torchgen", "functorch"})
 _FOREIGN = _TORCH | sys.stdlib_module_names | {"builtins"}
 
+CLOSED = _TORCH | {"torchkeep", "builtins"}
+"""Top-level packages whose text no file keeps, and in whose place no text of a file stands."""
+
 
 def digest(cls: type) -> str | None:
     """A digest of the source of `cls` and of its project bases; None where the source is not to be had.
