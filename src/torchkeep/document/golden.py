@@ -112,7 +112,7 @@ class _Walk:
     def _arguments(self, value: Value) -> None:
         """G-2: data alone, and a tree."""
         level: list[Value] = [value]
-        for _ in range(_MAX_DEPTH + 2):
+        for _ in range(_MAX_DEPTH + 1):
             below: list[Value] = []
             for each in level:
                 if isinstance(each, TensorRef):
