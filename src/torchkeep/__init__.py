@@ -5,6 +5,7 @@ model = torchkeep.load("net.safetensors")         # an nn.Module, on the CPU, in
 torchkeep.load_into(model, "net.safetensors")     # weights only, in place, nothing silent
 torchkeep.inspect("net.safetensors")              # what is inside; runs nothing, imports no torch
 torchkeep.diff("a.safetensors", "b.safetensors")  # what changed between the two; likewise
+torchkeep.verify("net.safetensors")               # does it still compute the same, on this machine?
 torchkeep.explain("net.safetensors")              # what stands between it and today's code, and the call to make
 """
 
@@ -19,6 +20,7 @@ from .api import load as load
 from .api import load_into as load_into
 from .api import report_of as report_of
 from .api import save as save
+from .api import verify as verify
 from .containers import register_container as register_container
 from .document import Finding as Finding
 from .errors import AccessError as AccessError
@@ -46,6 +48,7 @@ from .errors import TorchkeepError as TorchkeepError
 from .errors import TorchkeepWarning as TorchkeepWarning
 from .errors import TrustError as TrustError
 from .errors import UnsaveableError as UnsaveableError
+from .errors import VerifyError as VerifyError
 from .errors import VersionError as VersionError
 from .report import Difference as Difference
 from .report import DiffReport as DiffReport
@@ -54,9 +57,12 @@ from .report import FileReport as FileReport
 from .report import LoadReport as LoadReport
 from .report import Need as Need
 from .report import ObjectReport as ObjectReport
+from .report import OutputCheck as OutputCheck
 from .report import Route as Route
+from .report import RouteCheck as RouteCheck
 from .report import SaveReport as SaveReport
 from .report import TensorInfo as TensorInfo
+from .report import VerifyReport as VerifyReport
 from .storage import register_storage as register_storage
 
 if _TYPE_CHECKING:
@@ -76,6 +82,7 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "load_into",
     "inspect",
     "diff",
+    "verify",
     "explain",
     "report_of",
     "register",
@@ -107,12 +114,14 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "NotFoundError",
     "ObjectReport",
     "OtherFormatError",
+    "OutputCheck",
     "PartialLoadError",
     "PathError",
     "ProgramError",
     "ProgramModule",
     "Record",
     "Route",
+    "RouteCheck",
     "SaveError",
     "SaveReport",
     "Skeleton",
@@ -122,6 +131,8 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "TorchkeepWarning",
     "TrustError",
     "UnsaveableError",
+    "VerifyError",
+    "VerifyReport",
     "VersionError",
     "__version__",
 ]

@@ -15,6 +15,7 @@
     |   |-- BindError(ValueError)               TK-BIND        a target that the file does not fit
     |   |-- KeyMissingError(KeyError)           TK-KEY         no such part in the file
     |   |-- ProgramError                        TK-PROGRAM     a saved computation that this torch cannot run
+    |   |-- VerifyError                         TK-VERIFY      a model that does not compute what was saved with it
     |   |-- SourceError                         TK-SOURCE      source text of the file that raised when it was run
     |   |-- DeviceError(RuntimeError)           TK-DEVICE      a device that torch or this machine does not have
     |   `-- PartialLoadError                    TK-PARTIAL     a late read error: says what was overwritten
@@ -265,6 +266,20 @@ class ProgramError(LoadError):
     """The file's computation cannot be run: there is none, or it asks for what this torch does not have."""
 
     code = "TK-PROGRAM"
+
+
+class VerifyError(LoadError):
+    """What was loaded does not compute what the saved model did, or the file does not say what that was.
+
+    Attributes:
+        different: what differs, a line each.
+    """
+
+    code = "TK-VERIFY"
+
+    def __init__(self, message: str, *, different: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.different = different
 
 
 class CallError(TorchkeepError, ValueError):

@@ -65,6 +65,7 @@ CODES = {
     "KeyMissingError": "TK-KEY",
     "ProgramError": "TK-PROGRAM",
     "SourceError": "TK-SOURCE",
+    "VerifyError": "TK-VERIFY",
     "DeviceError": "TK-DEVICE",
     "PartialLoadError": "TK-PARTIAL",
     "CallError": "TK-CALL",
@@ -967,6 +968,37 @@ def a_late_error(at: Path) -> None:
 @message(errors.DigestError, r"'fc\.bias' is damaged", r"target was not changed")
 def bytes_that_are_found_bad_first(at: Path) -> None:
     torchkeep.load_into(Net(), damaged(saved(at, Net()), "fc.bias"), verify="first")
+
+
+def with_example(at: Path, **more: Any) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TorchkeepWarning)
+        torchkeep.save(Net(), file(at), example=(torch.ones(2, 2),), durable=False, **more)
+    return file(at)
+
+
+@message(errors.VerifyError, r"holds no outputs", r"golden=False", r"without verify=, or save it again")
+def a_check_of_outputs_that_are_not_kept(at: Path) -> None:
+    torchkeep.load(with_example(at, golden=False), verify="outputs")
+
+
+class Doubled(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+@message(
+    errors.VerifyError,
+    r"does not compute what was saved",
+    r"the output at \(0, 0\): \S+, and was \S+ \(max error \S+, tolerance \S+\)",
+    r"torchkeep\.verify\(",
+    r"without verify=",
+)
+def a_class_that_computes_something_else(at: Path) -> None:
+    path = with_example(at)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TorchkeepWarning)
+        torchkeep.load(path, classes={f"{Net.__module__}:Net": Doubled}, verify="outputs")
 
 
 class Halving(prune.BasePruningMethod):

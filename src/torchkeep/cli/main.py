@@ -3,6 +3,7 @@
 Exit status of `inspect` and `explain`: 0 done, 1 the verb raised (its message stands on standard error), 2 the call was
 wrong.
 Exit status of `diff`, as of the program of that name: 0 no difference, 1 the files differ, 2 trouble of any sort.
+Exit status of `verify`: 0 whole and the same, 1 damaged or different, 2 trouble of any sort.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..api import diff, explain, inspect
+from ..api import diff, explain, inspect, verify
 from ..errors import TorchkeepError, printable, printable_lines
-from ..report import DiffReport, ExplainReport, FileReport
+from ..report import DiffReport, ExplainReport, FileReport, VerifyReport
 
 _LINES = 200
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     options = _parser().parse_args(arguments)
-    trouble = 2 if options.verb == "diff" else 1
+    trouble = 2 if options.verb in ("diff", "verify") else 1
     try:
         report = _VERBS[options.verb](options)
     except (_ImportFailed, ModuleNotFoundError) as error:  # of a module that was named, or of torch
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = report.text(limit=None if options.all else _LINES)
     if not _print(text):
         return trouble
+    if isinstance(report, VerifyReport):
+        return 0 if report.ok else 1
     return 1 if isinstance(report, DiffReport) and not report.equal else 0
 
 
@@ -78,14 +81,15 @@ class _ImportFailed(Exception):
     """A module that the command line names cannot be imported."""
 
 
-_VERBS: dict[str, Callable[[argparse.Namespace], DiffReport | ExplainReport | FileReport]] = {
+_VERBS: dict[str, Callable[[argparse.Namespace], DiffReport | ExplainReport | FileReport | VerifyReport]] = {
     "diff": _diff,
     "explain": _explain,
     "inspect": lambda options: inspect(options.file),
+    "verify": lambda options: verify(options.file, trust=options.trust, key=_key(options.key), device=options.device),
 }
 
 
-def _source(report: DiffReport | ExplainReport | FileReport, options: argparse.Namespace) -> int:
+def _source(report: DiffReport | ExplainReport | FileReport | VerifyReport, options: argparse.Namespace) -> int:
     """Print the source text of one module."""
     sources = report.sources if isinstance(report, FileReport) else {}
     text = sources.get(options.source)
@@ -149,6 +153,20 @@ def _parser() -> argparse.ArgumentParser:
         text = f"the part of {whose} to compare; given again, the part of that part"
         differing.add_argument(name, action="append", metavar="PART", help=text)
     _add_form(differing, f"print every difference, not the first {_LINES} lines")
+    verifying = verbs.add_parser(
+        "verify",
+        help="whether a file is whole, and its model computes what it did when it was saved",
+        description="Checks every digest; then loads the model by each route that is open, makes the calls that were "
+        "kept with it, and compares what it returns. Exit status: 0 whole and the same, 1 damaged or different, 2 "
+        "trouble.",
+    )
+    verifying.add_argument("file", metavar="FILE")
+    verifying.add_argument(
+        "--trust", action="append", default=[], metavar="NAME", help="a package or class that may be imported"
+    )
+    verifying.add_argument("--key", action="append", metavar="PART", help="the part whose model is run; as of diff")
+    verifying.add_argument("--device", help="where it is run; the CPU by default")
+    _add_form(verifying, f"print every output, not the first {_LINES} of each route")
     explaining = verbs.add_parser(
         "explain",
         help="what stands between a file and today's code, and the call that bridges it",

@@ -41,6 +41,12 @@ from .geometry import extent as extent
 from .geometry import is_contiguous as is_contiguous
 from .geometry import is_dense as is_dense
 from .geometry import row_major as row_major
+from .golden import GOLDEN_KINDS as GOLDEN_KINDS
+from .golden import calls_of as calls_of
+from .golden import examples_of as examples_of
+from .golden import golden_of as golden_of
+from .golden import outputs_of as outputs_of
+from .golden import without_golden as without_golden
 from .kinds import CARRYING_KINDS as CARRYING_KINDS
 from .kinds import CLOSED_PACKAGES as CLOSED_PACKAGES
 from .kinds import CONTAINER_KINDS as CONTAINER_KINDS

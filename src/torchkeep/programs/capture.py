@@ -14,7 +14,7 @@ import random
 import sys
 import traceback
 import warnings
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ import torch
 from ..errors import brief, brief_text
 from . import deadline
 from .examples import CannotCapture, CannotSize, Example, Signature
+from .left_alone import left_alone
 from .model import Argument, InputSpec, Mode, Parameter, Value
 from .sizes import value_of
 from .traces import Reader, Seen, Shared, Trace
@@ -123,7 +124,7 @@ def _staying(module: torch.nn.Module) -> tuple[str, ...]:
     """Modules that `train()` leaves in eval mode, where a class has one of its own; what raises tells nothing."""
     if all(type(each).train is torch.nn.Module.train for each in module.modules()):
         return ()
-    with _left_alone(module):
+    with left_alone(module):
         try:
             module.train()
         except Exception:
@@ -164,7 +165,7 @@ class _Search:
             shared = self.shared.copy()
             final = False
             try:
-                with _left_alone(self._module) as alone, deadline.within(limit):
+                with left_alone(self._module) as alone, deadline.within(limit):
                     for each in self._module.modules():
                         vars(each)["training"] = mode == "train"
                     trace = _trace(self._module, self._signature, level, shared)
@@ -347,103 +348,6 @@ def _watching(module: torch.nn.Module) -> Iterator[_Watch]:
         del torch.nn.Module.training
         for handle in handles:
             handle.remove()
-
-
-class _Alone:
-    """What the code of a module may change while it runs, and how to put it back.
-
-    Beside attributes these are the lists, dicts, sets and plain objects that attributes hold: caches, counters.
-    """
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self.changed: set[str] = set()
-        self._states: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
-        self._held: list[tuple[str, Any, Any]] = []
-        self._met: set[int] = set()
-        for path, each in module.named_modules():
-            state = vars(each)
-            self._states.append((path, state, dict(state)))
-            for name, value in state.items():
-                self._hold(f"{path}.{name}".removeprefix("."), value)
-
-    def _hold(self, path: str, value: Any) -> None:
-        stack = [(path, value)]
-        while stack and len(self._met) < _MOST_HELD:
-            path, value = stack.pop()
-            kind = type(value)
-            if id(value) in self._met or not (kind in _HELD or _is_plain(value)):
-                continue
-            self._met.add(id(value))
-            if kind in _HELD:
-                self._held.append((path, value, kind(value)))
-                inner = list(value.values()) if isinstance(value, dict) else list(value)
-            else:
-                self._states.append((path, vars(value), dict(vars(value))))
-                inner = list(vars(value).values())
-            stack += [(path, each) for each in inner]
-
-    def put_back(self) -> None:
-        """Make everything as it was, and note what was not."""
-        for path, state, before in self._states:
-            if not _is_same(state, before):
-                names = [name for name in {**before, **state} if not _alike(state.get(name, state), before.get(name))]
-                self.changed |= {f"{path}.{name}".removeprefix(".") for name in names if name != "training"}
-                state.clear()
-                state.update(before)
-        for path, held, before in self._held:
-            if _is_same(held, before):
-                continue
-            self.changed.add(path)
-            held.clear()
-            held.extend(before) if isinstance(held, list | deque) else held.update(before)
-
-
-_HELD = (list, dict, set, OrderedDict, deque)
-_MOST_HELD = 100_000
-"""Objects of a module that are looked at; a graph of nodes that an attribute holds may be of any size."""
-
-
-def _is_plain(value: Any) -> bool:
-    kind = type(value)
-    if kind.__module__.split(".")[0] in ("builtins", "torch", "numpy") or callable(value) or isinstance(value, type):
-        return False
-    return type(getattr(value, "__dict__", None)) is dict
-
-
-def _is_same(now: Any, before: Any) -> bool:
-    """Whether a container holds what it held, in order."""
-    if len(now) != len(before):
-        return False
-    if isinstance(now, dict):
-        return all(a is b and now[a] is before[b] for a, b in zip(now, before, strict=True))
-    return now == before if isinstance(now, set) else all(a is b for a, b in zip(now, before, strict=True))
-
-
-def _alike(now: Any, before: Any) -> bool:
-    """Whether two are one object, or containers of the same ones: torch replaces containers by copies."""
-    if now is before:
-        return True
-    if type(now) is not type(before) or type(now) not in (*_HELD, tuple) or len(now) != len(before):
-        return False
-    if isinstance(now, dict):
-        return all(a == b and _alike(now[a], before[b]) for a, b in zip(now, before, strict=True))
-    return now == before if isinstance(now, set) else all(map(_alike, now, before))
-
-
-@contextmanager
-def _left_alone(module: torch.nn.Module) -> Iterator[_Alone]:
-    """Put back what running the module's code changes: attributes, flags, registered tensors, random state."""
-    python, cpu = random.getstate(), torch.get_rng_state()
-    numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
-    alone = _Alone(module)
-    try:
-        yield alone
-    finally:
-        alone.put_back()
-        random.setstate(python)
-        torch.set_rng_state(cpu)
-        if numpy is not None:
-            sys.modules["numpy"].random.set_state(numpy)
 
 
 # --- which sizes vary -------------------------------------------------------------------------------

@@ -10,7 +10,10 @@ from .file import describe as describe
 from .reports import LoadReport as LoadReport
 from .reports import Need as Need
 from .reports import ObjectReport as ObjectReport
+from .reports import OutputCheck as OutputCheck
 from .reports import Route as Route
 from .reports import SaveReport as SaveReport
 from .reports import TensorInfo as TensorInfo
 from .reports import count as count
+from .verify import RouteCheck as RouteCheck
+from .verify import VerifyReport as VerifyReport

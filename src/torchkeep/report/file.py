@@ -30,8 +30,10 @@ from ..document import (
     TensorRef,
     Typed,
     Value,
+    examples_of,
     has_state_dict,
     items_of,
+    outputs_of,
     parts_with_weights,
     shape_of,
 )
@@ -81,6 +83,20 @@ class FileReport(msgspec.Struct, frozen=True):
         return count_elements(self._document)
 
     @property
+    def golden(self) -> dict[str, int]:
+        """What it keeps of calls, for `verify`: how many ``examples``, ``outputs``, ``nbytes``; {} for none."""
+        found = {"examples": 0, "outputs": 0, "nbytes": 0}
+        document = self._document
+        for node in document.nodes:
+            held = node.fields.get("golden") if isinstance(node, Typed) and node.kind == "module" else None
+            if held is not None:
+                examples = examples_of(document, held)
+                found["examples"] += len(examples)
+                found["outputs"] += sum(len(outputs_of(document, example)) for example in examples)
+        found["nbytes"] = sum(document.tensors.nbytes(document.tensors.stored[row]) for row in _golden_rows(document))
+        return found if found["examples"] else {}
+
+    @property
     def sources(self) -> dict[str, str]:
         """Source text of modules that the file keeps, by their names. Text: nothing of it was run."""
         return {name: source.text for name, source in self._document.sources.items()}
@@ -107,6 +123,9 @@ class FileReport(msgspec.Struct, frozen=True):
             lines.append(f"saved with  {saved}")
         if packages := sorted({need.package for need in self.needs if need.package}):
             lines.append(f"packages    {', '.join(packages)}")
+        if golden := self.golden:
+            what = [count(golden["examples"], "example"), count(golden["outputs"], "output"), size(golden["nbytes"])]
+            lines.append(f"golden      {', '.join(what)}: for verify")
         lines += [f"metadata    {printable(key)}: {printable(text)}" for key, text in self.metadata.items()]
         lines.append("holds")
         lines += [f"  {line}" for line in self.tree(limit=limit)]
@@ -136,6 +155,7 @@ class FileReport(msgspec.Struct, frozen=True):
             "environment": self.environment,
             "metadata": self.metadata,
             "parameter_count": self.parameter_count,
+            "golden": self.golden,
             "tensors": [
                 {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "nbytes": t.nbytes} for t in self.tensors
             ],
@@ -247,13 +267,21 @@ def count_elements(document: Document) -> int:
     """Elements of all parameters, each counted once; of all tensors where there are no parameters."""
     table = document.tensors
     counted: dict[int, int] = {}
-    rows = [row for row, flags in enumerate(table.flags) if flags & PARAMETER] or range(len(table))
+    rows: Iterable[int] = [row for row, flags in enumerate(table.flags) if flags & PARAMETER]
+    if not rows:
+        rows = sorted(set(range(len(table))) - _golden_rows(document))
     for row in rows:
         elements = 1
         for length in table.shape(row):
             elements *= length
         counted[table.stored[row]] = max(counted.get(table.stored[row], 0), elements)
     return sum(counted.values())
+
+
+def _golden_rows(document: Document) -> set[int]:
+    """Tensors of examples and their outputs, which are no part of a model."""
+    held = [node.fields["golden"] for node in document.nodes if isinstance(node, Typed) and "golden" in node.fields]
+    return {row for value in held for row in document.reachable(value)[1]}
 
 
 # --- the tree ---------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from ..document import (
     children,
 )
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text, in_code
-from . import arrays, averaging, data_table, generators, library, tensor_kinds
+from . import arrays, averaging, data_table, generators, golden, library, tensor_kinds
 from .audit import Audit, computed_names, is_direct, owner_of
 from .computation import ProgramModule, runner_of
 from .derived import BUILTINS, builtin_of, filled, shell_of
@@ -721,4 +721,5 @@ _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "bytes": _bytes,
     "bytearray": lambda fields: bytearray(_bytes(fields)),
     "str": _str,
+    **golden.MAKE,
 }

@@ -9,7 +9,7 @@ import torch
 
 from ..document import Document, Finding, Typed
 from ..errors import FormatError
-from ..programs import Captured, Runner, capture_program, decode, encode, summary
+from ..programs import Captured, Runner, capture_program, decode, encode, golden_of, summary
 from .encode import Context, Parts, codecs, typed
 from .standins import RUNNER, Skeleton
 from .state import is_a
@@ -33,8 +33,12 @@ class ProgramModule(Skeleton):
         return vars(self)[RUNNER](self, args, kwargs)
 
 
-def computed_by(obj: Any, example: Any, dynamic_shapes: Any) -> tuple[dict[int, Mapping[str, Any]], list[Finding]]:
+def computed_by(
+    obj: Any, example: Any, dynamic_shapes: Any, *, golden: bool = False
+) -> tuple[dict[int, Mapping[str, Any]], list[Finding]]:
     """What is kept beside a module that is saved with an example, by its `id`, and what was noticed.
+
+    With `golden`, the example and its outputs are, too.
 
     Raises:
         TypeError: `obj` is no module, or `example` is no call.
@@ -47,7 +51,12 @@ def computed_by(obj: Any, example: Any, dynamic_shapes: Any) -> tuple[dict[int, 
         raise TypeError(f"example= is a call of a module that is saved by itself, and this is a {type(obj).__name__}")
     module, _ = unwrapped(obj)
     captured, findings = capture_program(module, example, dynamic_shapes)
-    return ({} if captured is None else {id(module): {"program": captured}}), findings
+    fields: dict[str, Any] = {} if captured is None else {"program": captured}
+    if golden:
+        kept, noticed = golden_of(module, example)
+        fields |= {} if kept is None else {"golden": kept}
+        findings += noticed
+    return ({id(module): fields} if fields else {}), findings
 
 
 def _program(held: Captured | Runner, context: Context) -> Parts:
