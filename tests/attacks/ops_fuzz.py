@@ -390,7 +390,7 @@ def call(name: str, args: list[Any], kwargs: dict[str, Any], *, backward: bool) 
         return "raised"
     touched(results)
     if backward:
-        for one in tree_flatten(results)[0]:
+        for one in tree_flatten(results)[0][:8]:
             if isinstance(one, torch.Tensor) and one.requires_grad and one.numel() < 1 << 16:
                 try:
                     one.backward(torch.ones_like(one), retain_graph=True)
