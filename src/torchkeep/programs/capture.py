@@ -8,21 +8,15 @@ Reference: https://docs.pytorch.org/docs/stable/export.html
 
 from __future__ import annotations
 
-import io
-import logging
-import random
-import sys
 import traceback
-import warnings
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from ..errors import brief, brief_text
-from . import deadline
+from . import deadline, dtypes
+from .alone import drawn_from, left_alone, quiet, staying, watching
 from .examples import CannotCapture, CannotSize, Example, Signature
 from .model import Argument, InputSpec, Mode, Parameter, Value
 from .sizes import value_of
@@ -51,6 +45,7 @@ class Captured(NamedTuple):
         tried: what was tried before that.
         changed: attributes that the module's own code set meanwhile, as paths; its program sets none.
         stay: paths of modules that the module's own `train()` leaves in eval mode.
+        own_dtype: the dtype of the module's floating-point tensors, where it is known which constants follow it.
     """
 
     traces: dict[Mode, Trace]
@@ -62,6 +57,7 @@ class Captured(NamedTuple):
     tried: tuple[Tried, ...]
     changed: tuple[str, ...]
     stay: tuple[str, ...]
+    own_dtype: str | None
 
 
 MODES: tuple[Mode, ...] = ("eval", "train")
@@ -98,6 +94,7 @@ def capture(
         search.find(mode)
     if not search.traces:
         raise CannotCapture(search.failures["eval"])
+    own_dtype = search.decide_dtypes()
     inputs = tuple(
         InputSpec(
             name,
@@ -115,20 +112,9 @@ def capture(
         search.levels,
         tuple(search.tried),
         tuple(sorted(search.changed)),
-        _staying(module),
+        staying(module),
+        own_dtype,
     )
-
-
-def _staying(module: torch.nn.Module) -> tuple[str, ...]:
-    """Modules that `train()` leaves in eval mode, where a class has one of its own; what raises tells nothing."""
-    if all(type(each).train is torch.nn.Module.train for each in module.modules()):
-        return ()
-    with _left_alone(module):
-        try:
-            module.train()
-        except Exception:
-            return ()
-        return tuple(path for path, each in module.named_modules() if not each.training)
 
 
 class _Level(NamedTuple):
@@ -164,7 +150,7 @@ class _Search:
             shared = self.shared.copy()
             final = False
             try:
-                with _left_alone(self._module) as alone, deadline.within(limit):
+                with left_alone(self._module) as alone, deadline.within(limit):
                     for each in self._module.modules():
                         vars(each)["training"] = mode == "train"
                     trace = _trace(self._module, self._signature, level, shared)
@@ -185,6 +171,32 @@ class _Search:
             if final:
                 break
         self.failures[mode] = tried[-1].why
+
+    def decide_dtypes(self) -> str | None:
+        """Find out which constants follow the dtype of the module, by capturing it in another one; None if it fails."""
+        own = dtypes.own_of(self._module)
+        if own is None:
+            return None
+        other = torch.float32 if own is torch.float64 else torch.float64
+        known = dict(self.traces)
+        for mode, trace in self.traces.items():
+            if not dtypes.asks(trace, own):
+                continue
+            try:
+                with left_alone(self._module), deadline.within(self._budget_s):
+                    for each in self._module.modules():
+                        vars(each)["training"] = mode == "train"
+                    tensors = dtypes.cast(self._module, self._signature.tensors[0], own, other)
+                    static = tuple(dict.fromkeys(range(t.ndim), torch.export.Dim.STATIC) for t in tensors)
+                    again = _trace(self._module, self._signature, _Level("static", tensors, static), Shared())
+            except (Exception, deadline.OutOfTime):
+                return None
+            decided = dtypes.decided(trace, again, own, other)
+            if decided is None:
+                return None
+            known[mode] = decided
+        self.traces = known
+        return str(own).removeprefix("torch.")
 
     def _require_example(self, trace: Trace) -> None:
         """The example itself is a call of what was captured.
@@ -221,12 +233,12 @@ class _Flat(torch.nn.Module):
             found.append(value)
             return Value(len(found) - 1)
 
-        drawn = _drawn()
+        drawn = drawn_from()
         buffers = [
             (each._buffers, name, value) for each in self.model.modules() for name, value in each._buffers.items()
         ]
         output = self._signature.call(self.model, tensors)
-        if (now := _drawn()) != drawn:
+        if (now := drawn_from()) != drawn:
             what = next(name for name, state in drawn.items() if now[name] != state)
             raise CannotCapture(
                 f"its code draws random numbers from {what}, and a program would give the same ones in every call; "
@@ -259,191 +271,10 @@ def _copied_into(buffer: torch.Tensor, value: Any, name: str, outputs: Sequence[
 def _trace(module: torch.nn.Module, signature: Signature, level: _Level, shared: Shared) -> Trace:
     told: list[Argument] = []
     flat = _Flat(module, signature, told.append)
-    with _quiet(), torch.enable_grad(), _watching(module) as watch:
+    with quiet(), torch.enable_grad(), watching(module) as watch:
         program = torch.export.export(flat, tuple(level.tensors), dynamic_shapes={"tensors": level.dims}, strict=False)
     plain = {path for path, each in module.named_modules() if type(each).__module__.startswith("torch.nn.")}
     return Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain))
-
-
-def _drawn() -> dict[str, Any]:
-    """The state of random numbers that are not torch's."""
-    numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
-    return {
-        "Python's random": random.getstate(),
-        "numpy's random": None if numpy is None else (numpy[1].tobytes(), *numpy[2:]),
-    }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch warns and logs of a capture: what stops one is told as a finding."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    validate = torch.distributions.Distribution._validate_args
-    torch.distributions.Distribution.set_default_validate_args(False)  # a program could not raise their errors
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # torch prints the graph of a failed one
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-        torch.distributions.Distribution.set_default_validate_args(validate)
-
-
-class _Watch:
-    """What is seen of the modules while their code runs: who is called, and who reads whose `training` flag."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._paths = {id(each): path for path, each in module.named_modules()}
-        self._stack: list[str] = []
-        self.called: Counter[str] = Counter()
-        self.reads: dict[str, set[str]] = {}
-
-    def enter(self, module: torch.nn.Module, _: Any) -> None:
-        """A module is called."""
-        if (path := self._paths.get(id(module))) is not None:
-            self.called[path] += 1
-            self._stack.append(path)
-
-    def leave(self, module: torch.nn.Module, *_: Any) -> None:
-        """The call is over, or raised."""
-        if id(module) in self._paths and self._stack:
-            self._stack.pop()
-
-    def read(self, module: torch.nn.Module) -> None:
-        """The flag of a module is read, by the code of the module that was called last."""
-        if self._stack and (path := self._paths.get(id(module))) is not None:
-            self.reads.setdefault(self._stack[-1], set()).add(path)
-
-
-class _Flag:
-    """Stands in the class of all modules for the flag that each has, and tells who is asked."""
-
-    def __init__(self, watch: _Watch) -> None:
-        self._watch = watch
-
-    def __get__(self, module: Any, owner: Any = None) -> Any:
-        if module is None:
-            raise AttributeError("training")
-        self._watch.read(module)
-        return vars(module)["training"]
-
-    def __set__(self, module: Any, value: Any) -> None:
-        vars(module)["training"] = value
-
-
-@contextmanager
-def _watching(module: torch.nn.Module) -> Iterator[_Watch]:
-    watch = _Watch(module)
-    hooks = torch.nn.modules.module
-    handles = [
-        hooks.register_module_forward_pre_hook(watch.enter),
-        hooks.register_module_forward_hook(watch.leave, always_call=True),
-    ]
-    torch.nn.Module.training = _Flag(watch)  # type: ignore[assignment]
-    try:
-        yield watch
-    finally:
-        del torch.nn.Module.training
-        for handle in handles:
-            handle.remove()
-
-
-class _Alone:
-    """What the code of a module may change while it runs, and how to put it back.
-
-    Beside attributes these are the lists, dicts, sets and plain objects that attributes hold: caches, counters.
-    """
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self.changed: set[str] = set()
-        self._states: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
-        self._held: list[tuple[str, Any, Any]] = []
-        self._met: set[int] = set()
-        for path, each in module.named_modules():
-            state = vars(each)
-            self._states.append((path, state, dict(state)))
-            for name, value in state.items():
-                self._hold(f"{path}.{name}".removeprefix("."), value)
-
-    def _hold(self, path: str, value: Any) -> None:
-        stack = [(path, value)]
-        while stack and len(self._met) < _MOST_HELD:
-            path, value = stack.pop()
-            kind = type(value)
-            if id(value) in self._met or not (kind in _HELD or _is_plain(value)):
-                continue
-            self._met.add(id(value))
-            if kind in _HELD:
-                self._held.append((path, value, kind(value)))
-                inner = list(value.values()) if isinstance(value, dict) else list(value)
-            else:
-                self._states.append((path, vars(value), dict(vars(value))))
-                inner = list(vars(value).values())
-            stack += [(path, each) for each in inner]
-
-    def put_back(self) -> None:
-        """Make everything as it was, and note what was not."""
-        for path, state, before in self._states:
-            if not _is_same(state, before):
-                names = [name for name in {**before, **state} if not _alike(state.get(name, state), before.get(name))]
-                self.changed |= {f"{path}.{name}".removeprefix(".") for name in names if name != "training"}
-                state.clear()
-                state.update(before)
-        for path, held, before in self._held:
-            if _is_same(held, before):
-                continue
-            self.changed.add(path)
-            held.clear()
-            held.extend(before) if isinstance(held, list | deque) else held.update(before)
-
-
-_HELD = (list, dict, set, OrderedDict, deque)
-_MOST_HELD = 100_000
-"""Objects of a module that are looked at; a graph of nodes that an attribute holds may be of any size."""
-
-
-def _is_plain(value: Any) -> bool:
-    kind = type(value)
-    if kind.__module__.split(".")[0] in ("builtins", "torch", "numpy") or callable(value) or isinstance(value, type):
-        return False
-    return type(getattr(value, "__dict__", None)) is dict
-
-
-def _is_same(now: Any, before: Any) -> bool:
-    """Whether a container holds what it held, in order."""
-    if len(now) != len(before):
-        return False
-    if isinstance(now, dict):
-        return all(a is b and now[a] is before[b] for a, b in zip(now, before, strict=True))
-    return now == before if isinstance(now, set) else all(a is b for a, b in zip(now, before, strict=True))
-
-
-def _alike(now: Any, before: Any) -> bool:
-    """Whether two are one object, or containers of the same ones: torch replaces containers by copies."""
-    if now is before:
-        return True
-    if type(now) is not type(before) or type(now) not in (*_HELD, tuple) or len(now) != len(before):
-        return False
-    if isinstance(now, dict):
-        return all(a == b and _alike(now[a], before[b]) for a, b in zip(now, before, strict=True))
-    return now == before if isinstance(now, set) else all(map(_alike, now, before))
-
-
-@contextmanager
-def _left_alone(module: torch.nn.Module) -> Iterator[_Alone]:
-    """Put back what running the module's code changes: attributes, flags, registered tensors, random state."""
-    python, cpu = random.getstate(), torch.get_rng_state()
-    numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
-    alone = _Alone(module)
-    try:
-        yield alone
-    finally:
-        alone.put_back()
-        random.setstate(python)
-        torch.set_rng_state(cpu)
-        if numpy is not None:
-            sys.modules["numpy"].random.set_state(numpy)
 
 
 # --- which sizes vary -------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def guard_of(name: str) -> Guard | None:
 
 
 def varies(name: str) -> bool:
-    """Whether the check looks at values, which each call has others of; any other looks at literals, and once will do."""
+    """Whether the check looks at values, which differ from call to call; any other looks at literals."""
     return name in CALLS or name.split(".")[1] in _SPECIAL
 
 
