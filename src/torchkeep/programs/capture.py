@@ -8,27 +8,21 @@ Reference: https://docs.pytorch.org/docs/stable/export.html
 
 from __future__ import annotations
 
-import io
-import logging
-import random
-import sys
 import traceback
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from ..errors import brief, brief_text
-from . import deadline
+from . import deadline, dtypes
 from .examples import CannotCapture, CannotSize, Example, Signature
 from .left_alone import left_alone
 from .model import Argument, InputSpec, Mode, Parameter, Value
 from .sizes import value_of
 from .traces import Reader, Seen, Shared, Trace
 from .trees import CannotDescribe, described, is_scalar
+from .watch import drawn_from, quiet, staying, watching
 
 
 class Tried(NamedTuple):
@@ -52,6 +46,7 @@ class Captured(NamedTuple):
         tried: what was tried before that.
         changed: attributes that the module's own code set meanwhile, as paths; its program sets none.
         stay: paths of modules that the module's own `train()` leaves in eval mode.
+        own_dtype: the dtype of the module's floating-point tensors, where it is known which constants follow it.
     """
 
     traces: dict[Mode, Trace]
@@ -63,6 +58,7 @@ class Captured(NamedTuple):
     tried: tuple[Tried, ...]
     changed: tuple[str, ...]
     stay: tuple[str, ...]
+    own_dtype: str | None
 
 
 MODES: tuple[Mode, ...] = ("eval", "train")
@@ -99,6 +95,7 @@ def capture(
         search.find(mode)
     if not search.traces:
         raise CannotCapture(search.failures["eval"])
+    own_dtype = search.decide_dtypes()
     inputs = tuple(
         InputSpec(
             name,
@@ -116,20 +113,9 @@ def capture(
         search.levels,
         tuple(search.tried),
         tuple(sorted(search.changed)),
-        _staying(module),
+        staying(module),
+        own_dtype,
     )
-
-
-def _staying(module: torch.nn.Module) -> tuple[str, ...]:
-    """Modules that `train()` leaves in eval mode, where a class has one of its own; what raises tells nothing."""
-    if all(type(each).train is torch.nn.Module.train for each in module.modules()):
-        return ()
-    with left_alone(module):
-        try:
-            module.train()
-        except Exception:
-            return ()
-        return tuple(path for path, each in module.named_modules() if not each.training)
 
 
 class _Level(NamedTuple):
@@ -187,6 +173,32 @@ class _Search:
                 break
         self.failures[mode] = tried[-1].why
 
+    def decide_dtypes(self) -> str | None:
+        """Find out which constants follow the dtype of the module, by capturing it in another one; None if it fails."""
+        own = dtypes.own_of(self._module)
+        if own is None:
+            return None
+        other = torch.float32 if own is torch.float64 else torch.float64
+        known = dict(self.traces)
+        for mode, trace in self.traces.items():
+            if not dtypes.asks(trace, own):
+                continue
+            try:
+                with left_alone(self._module), deadline.within(self._budget_s):
+                    for each in self._module.modules():
+                        vars(each)["training"] = mode == "train"
+                    tensors = dtypes.cast(self._module, self._signature.tensors[0], own, other)
+                    static = tuple(dict.fromkeys(range(t.ndim), torch.export.Dim.STATIC) for t in tensors)
+                    again = _trace(self._module, self._signature, _Level("static", tensors, static), Shared())
+            except (Exception, deadline.OutOfTime):
+                return None
+            decided = dtypes.decided(trace, again, own, other)
+            if decided is None:
+                return None
+            known[mode] = decided
+        self.traces = known
+        return str(own).removeprefix("torch.")
+
     def _require_example(self, trace: Trace) -> None:
         """The example itself is a call of what was captured.
 
@@ -222,12 +234,12 @@ class _Flat(torch.nn.Module):
             found.append(value)
             return Value(len(found) - 1)
 
-        drawn = _drawn()
+        drawn = drawn_from()
         buffers = [
             (each._buffers, name, value) for each in self.model.modules() for name, value in each._buffers.items()
         ]
         output = self._signature.call(self.model, tensors)
-        if (now := _drawn()) != drawn:
+        if (now := drawn_from()) != drawn:
             what = next(name for name, state in drawn.items() if now[name] != state)
             raise CannotCapture(
                 f"its code draws random numbers from {what}, and a program would give the same ones in every call; "
@@ -260,94 +272,10 @@ def _copied_into(buffer: torch.Tensor, value: Any, name: str, outputs: Sequence[
 def _trace(module: torch.nn.Module, signature: Signature, level: _Level, shared: Shared) -> Trace:
     told: list[Argument] = []
     flat = _Flat(module, signature, told.append)
-    with _quiet(), torch.enable_grad(), _watching(module) as watch:
+    with quiet(), torch.enable_grad(), watching(module) as watch:
         program = torch.export.export(flat, tuple(level.tensors), dynamic_shapes={"tensors": level.dims}, strict=False)
     plain = {path for path, each in module.named_modules() if type(each).__module__.startswith("torch.nn.")}
     return Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain))
-
-
-def _drawn() -> dict[str, Any]:
-    """The state of random numbers that are not torch's."""
-    numpy = sys.modules["numpy"].random.get_state() if "numpy" in sys.modules else None
-    return {
-        "Python's random": random.getstate(),
-        "numpy's random": None if numpy is None else (numpy[1].tobytes(), *numpy[2:]),
-    }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch warns and logs of a capture: what stops one is told as a finding."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    validate = torch.distributions.Distribution._validate_args
-    torch.distributions.Distribution.set_default_validate_args(False)  # a program could not raise their errors
-    try:
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # torch prints the graph of a failed one
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-        torch.distributions.Distribution.set_default_validate_args(validate)
-
-
-class _Watch:
-    """What is seen of the modules while their code runs: who is called, and who reads whose `training` flag."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._paths = {id(each): path for path, each in module.named_modules()}
-        self._stack: list[str] = []
-        self.called: Counter[str] = Counter()
-        self.reads: dict[str, set[str]] = {}
-
-    def enter(self, module: torch.nn.Module, _: Any) -> None:
-        """A module is called."""
-        if (path := self._paths.get(id(module))) is not None:
-            self.called[path] += 1
-            self._stack.append(path)
-
-    def leave(self, module: torch.nn.Module, *_: Any) -> None:
-        """The call is over, or raised."""
-        if id(module) in self._paths and self._stack:
-            self._stack.pop()
-
-    def read(self, module: torch.nn.Module) -> None:
-        """The flag of a module is read, by the code of the module that was called last."""
-        if self._stack and (path := self._paths.get(id(module))) is not None:
-            self.reads.setdefault(self._stack[-1], set()).add(path)
-
-
-class _Flag:
-    """Stands in the class of all modules for the flag that each has, and tells who is asked."""
-
-    def __init__(self, watch: _Watch) -> None:
-        self._watch = watch
-
-    def __get__(self, module: Any, owner: Any = None) -> Any:
-        if module is None:
-            raise AttributeError("training")
-        self._watch.read(module)
-        return vars(module)["training"]
-
-    def __set__(self, module: Any, value: Any) -> None:
-        vars(module)["training"] = value
-
-
-@contextmanager
-def _watching(module: torch.nn.Module) -> Iterator[_Watch]:
-    watch = _Watch(module)
-    hooks = torch.nn.modules.module
-    handles = [
-        hooks.register_module_forward_pre_hook(watch.enter),
-        hooks.register_module_forward_hook(watch.leave, always_call=True),
-    ]
-    torch.nn.Module.training = _Flag(watch)  # type: ignore[assignment]
-    try:
-        yield watch
-    finally:
-        del torch.nn.Module.training
-        for handle in handles:
-            handle.remove()
 
 
 # --- which sizes vary -------------------------------------------------------------------------------

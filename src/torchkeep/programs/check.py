@@ -33,6 +33,7 @@ from .model import (
     Object,
     OwnDevice,
     OwnDtype,
+    OwnLimit,
     Program,
     Tuple,
     Value,
@@ -225,6 +226,9 @@ class _Calls:
             if isinstance(leaf, Value):
                 if not 0 <= leaf.number < limit:
                     raise FormatError(f"value {leaf.number} is not there yet", clause="P-4")
+            elif isinstance(leaf, OwnDtype | OwnLimit):
+                if self._program.own_dtype is None:
+                    raise FormatError("a constant follows a dtype that the program does not have", clause="P-4")
             elif isinstance(leaf, Choice):
                 known = len(self._program.modules)
                 if len(self._program.modes) < 2 or not leaf.modules:
@@ -343,11 +347,11 @@ def _check_literal(
 
 
 _SCALARS: Mapping[str, tuple[type, ...]] = {
-    "Tensor": (Value, int, bool, Float),  # torch makes a tensor of a number
+    "Tensor": (Value, int, bool, Float, OwnLimit),  # torch makes a tensor of a number
     "int": (int, Value),
-    "float": (Float, int, Value),
+    "float": (Float, OwnLimit, int, Value),
     "bool": (bool, Value),
-    "Scalar": (int, bool, Float, Value),
+    "Scalar": (int, bool, Float, OwnLimit, Value),
     "str": (str,),
     "Device": (Device, OwnDevice),
     "ScalarType": (Dtype, OwnDtype),

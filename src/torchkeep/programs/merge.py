@@ -92,7 +92,7 @@ class _Merged:
             output=output,
             guards={mode: tuple(self._traces[mode].guards) for mode in modes},
             writes=(),
-            own_dtype=None,
+            own_dtype=self._captured.own_dtype,
         )
 
     def _parameter(self, parameter: Parameter) -> Parameter:

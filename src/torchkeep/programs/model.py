@@ -44,6 +44,12 @@ class OwnDtype(_Array, frozen=True, tag="own_dtype", gc=False):
     """The dtype of the module's floating-point parameters, whatever it is when the program runs."""
 
 
+class OwnLimit(_Array, frozen=True, tag="own_limit", gc=False):
+    """A number that belongs to that dtype, such as the smallest: what `torch.finfo` gives for it by this name."""
+
+    name: Literal["min", "max", "eps", "tiny"]
+
+
 class Device(_Array, frozen=True, tag="device", gc=False):
     name: str
 
@@ -123,6 +129,7 @@ Argument: TypeAlias = (
     | Float
     | Dtype
     | OwnDtype
+    | OwnLimit
     | Device
     | OwnDevice
     | Layout
@@ -234,7 +241,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         output: what a call returns, in terms of values.
         guards: for each captured mode, what has to be true of the sizes, since the code asked for it.
         writes: rows of `state` that the computation changes in place: buffers.
-        own_dtype: the dtype that `OwnDtype` was at capture, or None.
+        own_dtype: the dtype that the module had at capture, where it is known which constants follow it: these are
+            `OwnDtype` and `OwnLimit`. None where it is not known, or where there is none.
     """
 
     version: int

@@ -23,11 +23,13 @@ from .model import (
     Call,
     Choice,
     Dict,
+    Dtype,
     Extent,
     List,
     Mode,
     OwnDevice,
     OwnDtype,
+    OwnLimit,
     Parameter,
     Program,
     Tuple,
@@ -96,12 +98,38 @@ class Runner:
         if function is None:
             function = self._made[key] = _specialised(self.program, self._targets, _Key(*key))
         constants = self._constants(device)
-        if function.has_regions:
-            with ExitStack() as regions:
-                returned = function.call(*state, *constants, *inputs, _Regions(regions))
-        else:
-            returned = function.call(*state, *constants, *inputs)
+        try:
+            if function.has_regions:
+                with ExitStack() as regions:
+                    returned = function.call(*state, *constants, *inputs, _Regions(regions))
+            else:
+                returned = function.call(*state, *constants, *inputs)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            self._explain(error, function, dtype)
+            raise
         return given(function.output, returned)
+
+    def _explain(self, error: Exception, function: _Function, dtype: torch.dtype | None) -> None:
+        """Say which call an error is of; where the module was cast, that is why there is one.
+
+        Raises:
+            CallError: it was.
+        """
+        number = function.where(error)
+        if number is None:
+            return
+        call = self.program.calls[number]
+        module = self.program.modules[call.module]
+        where = f"call {number} of the program, {self.program.ops[call.op][0]} in {brief_text(module) or 'the model'}"
+        own = self.program.own_dtype
+        if own is not None and dtype is not None and object_of_dtype(own) != dtype:
+            raise CallError(
+                f"the model is {_short(dtype)} now, and its computation was captured in {own}; {where}, does not take it: "
+                f"{brief_text(str(error), length=200)}. Cast the model before you save it, and save it again with its "
+                "example"
+            ) from error
+        if hasattr(error, "add_note"):
+            error.add_note(f"torchkeep: in {where}")
 
     def _constants(self, device: torch.device) -> tuple[torch.Tensor, ...]:
         moved = self._moved.get(device)
@@ -302,9 +330,31 @@ def _bound(parameters: Sequence[Parameter], args: Sequence[Any], kwargs: Mapping
 
 
 class _Function(NamedTuple):
+    """What is called for one combination of modes.
+
+    Attributes:
+        call: the function, as torch.fx writes it.
+        output: what is made of its results.
+        has_regions: whether it is given a place for regions.
+        lines: for each line of the function, the name that its value has there.
+        calls: for each such name, the number of the call.
+    """
+
     call: Callable[..., tuple[Any, ...]]
     output: Argument
     has_regions: bool
+    lines: tuple[str, ...]
+    calls: Mapping[str, int]
+
+    def where(self, error: BaseException) -> int | None:
+        """The number of the call that raised an error."""
+        trace, code = error.__traceback__, self.call.__code__
+        while trace is not None:
+            if trace.tb_frame.f_code is code and trace.tb_lineno <= len(self.lines):
+                name = self.lines[trace.tb_lineno - 1].strip().partition(" ")[0].rstrip(":")
+                return self.calls.get(name)
+            trace = trace.tb_next
+        return None
 
 
 class _Regions:
@@ -349,6 +399,7 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
         CallError: the modes cannot be mixed in this way.
     """
     modes = _Modes(program, key.flags)
+    dtype = _dtype(program, key.dtype)
     graph = torch.fx.Graph()
     values: list[torch.fx.Node | None] = [graph.placeholder(f"v{number}") for number in range(program.first_call)]
     has_regions = any(target is None for target in targets)
@@ -368,7 +419,9 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
         if isinstance(argument, OwnDevice):
             return key.device
         if isinstance(argument, OwnDtype):
-            return key.dtype
+            return dtype
+        if isinstance(argument, OwnLimit):
+            return getattr(torch.finfo(dtype), argument.name)
         if isinstance(argument, Choice):
             return made(modes.choose(argument))
         if _is_slice_of_values(argument):
@@ -376,7 +429,8 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
         return object_of(argument)
 
     depth = 0
-    for call in program.calls:
+    numbers: dict[torch.fx.Node, int] = {}
+    for number, call in enumerate(program.calls):
         if not modes.makes(call):
             values.append(None)
             continue
@@ -385,7 +439,9 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
         kwargs = {name: made(arg) for name, arg in call.kwargs.items()}
         name = program.ops[call.op][0]
         if target is not None:
-            values.append(graph.call_function(_checked(name, target, args, kwargs), args, kwargs))
+            node = graph.call_function(_checked(name, target, args, kwargs), args, kwargs)
+            values.append(node)
+            numbers[node] = number
             continue
         depth += -1 if name == END else 1
         if depth < 0:
@@ -396,11 +452,50 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
     if depth:
         raise modes.error(None)
     output = chosen(program.output, modes.choose)
-    numbers = list(dict.fromkeys(leaf.number for leaf in leaves(output) if isinstance(leaf, Value)))
-    place = {number: i for i, number in enumerate(numbers)}
-    graph.output(tuple([made(Value(number)) for number in numbers]))
+    returned = list(dict.fromkeys(leaf.number for leaf in leaves(output) if isinstance(leaf, Value)))
+    place = {number: i for i, number in enumerate(returned)}
+    graph.output(tuple([made(Value(number)) for number in returned]))
     renumbered = chosen(_renumbered(output, place), modes.choose)
-    return _Function(torch.fx.GraphModule({}, graph).forward, renumbered, has_regions)
+    module = torch.fx.GraphModule({}, graph)
+    calls = {node.name: number for node, number in numbers.items()}
+    return _Function(module.forward, renumbered, has_regions, tuple(module.code.splitlines()), calls)
+
+
+def _dtype(program: Program, now: torch.dtype | None) -> torch.dtype:
+    """What constants are that follow the dtype of the module.
+
+    Raises:
+        CallError: the module was cast, and it is not known which do.
+    """
+    if program.own_dtype is not None:
+        own = object_of_dtype(program.own_dtype)
+        return own if now is None else now
+    if now is not None and (fixed := _fixed_dtypes(program)) and now not in fixed:
+        number = min(fixed.values())
+        call = program.calls[number]
+        module = program.modules[call.module] or "the model itself"
+        raise CallError(
+            f"the model is {_short(now)} now, and its computation was captured with constants of "
+            f"{', '.join(map(_short, fixed))}, first in call {number} ({program.ops[call.op][0]} in "
+            f"{brief_text(module)}). Whether they follow is not known. Cast the model before you save it, and save it "
+            "again with its example"
+        )
+    return now or torch.float32
+
+
+def _fixed_dtypes(program: Program) -> dict[torch.dtype, int]:
+    """Floating-point dtypes among the constants, and the first call that has each."""
+    found: dict[torch.dtype, int] = {}
+    for number, call in enumerate(program.calls):
+        for argument in (*call.args, *call.kwargs.values()):
+            for leaf in leaves(argument):
+                if isinstance(leaf, Dtype) and (dtype := object_of_dtype(leaf.name)).is_floating_point:
+                    found.setdefault(dtype, number)
+    return found
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _checked(name: str, target: Callable[..., Any], args: Any, kwargs: Any) -> Callable[..., Any]:
