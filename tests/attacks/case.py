@@ -21,7 +21,7 @@ class Case:
         name: unique, ``family/what``, made a file name.
         make: the file's bytes, or a function that writes it.
         verbs: which of VERBS are tried; "load" stands for "mapped", too, which is `load` with ``mmap=True``, and a file
-            that is inspected is also compared with itself.
+            that is inspected is also compared with itself; one that is told as JSON is also explained.
         expect: for a verb, the error that it must raise, alternatives parted by ``|``; ``"ok"`` for none.
         load: arguments of `load`.
         into: arguments of `load_into`.

@@ -36,6 +36,7 @@ _SLOWEST = 5
 _QUIET = ("sys.", "gc.", "object.", "builtins.id", "code.__new__", "ctypes.cdata", "cpython.", "time.sleep", "_thread.")
 _seen: list[str] = []
 _armed = False
+_reads_sources = False
 _allowed: tuple[str, ...] = ()
 
 
@@ -47,6 +48,8 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         flags = arguments[2] if isinstance(arguments[2], int) else 0
         if isinstance(arguments[0], int) or (name in _allowed and not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
             return
+    if _reads_sources and (event == "compile" or (event == "open" and _is_source(arguments))):
+        return  # source text of the program's own classes, read into a syntax tree
     if event == "mmap.__new__":
         return  # opened read-only above, and a mapping writes to no file that was
     if event == "exec" and getattr(arguments[0], "co_filename", "").startswith("<"):
@@ -54,14 +57,21 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     _seen.append(f"{event} {arguments[:2]!r}"[:200])
 
 
+def _is_source(arguments: tuple[Any, ...]) -> bool:
+    """Whether a file is opened for reading, and is where the code of a class says that it comes from."""
+    name, flags = str(arguments[0]), arguments[2] if isinstance(arguments[2], int) else 0
+    return name.endswith((".py", ">")) and not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+
+
 def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
     """Open the file with every verb, and touch what comes back."""
+    from torch.nn import Module
     from victim import alarm, derived, hooks, kinds, nets  # noqa: F401 - the program has its classes imported
 
     import torchkeep
     from torchkeep.values import finish
 
-    global _armed, _allowed  # noqa: PLW0603
+    global _armed, _allowed, _reads_sources  # noqa: PLW0603
     _allowed = (path,)
     target = case.target() if case.target else nets.Net()
 
@@ -76,6 +86,13 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             if not report.equal or len(report.text()) > 1_000:
                 tell(f"diff: the file differs from itself: {report.text(limit=3)}")
             return None
+        if verb == "explain":
+            explained = torchkeep.explain(path, model=target if isinstance(target, Module) else None)
+            json.dumps(explained.to_dict())
+            text = explained.text()
+            if any(not (c.isprintable() or c == "\n") for c in text) or len(text) > 500_000:
+                tell("explain: text() has characters that a terminal obeys, or too many")
+            return None
         if verb == "json":
             json.dumps(torchkeep.inspect(path).to_dict())
             return None
@@ -88,13 +105,14 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
         torchkeep.load_into(target, path, **case.into)
         return target
 
-    more = {"load": "mapped", "inspect": "diff"}
+    more = {"load": "mapped", "inspect": "diff", "json": "explain"}
     for verb in (*case.verbs, *(more[verb] for verb in case.verbs if verb in more)):
         tell(f"@{verb}")
         obj, error = None, None
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         before = _peak_mib()
         _armed = alarm.armed = True
+        _reads_sources = verb == "explain"
         began = time.process_time()
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -103,7 +121,7 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             except BaseException as raised:  # SystemExit is a problem, too
                 error = raised
         took = time.process_time() - began
-        _armed = False
+        _armed = _reads_sources = False
         for what in alarm.rang:
             tell(f"{verb}: rang {what}")
         alarm.rang.clear()
@@ -233,6 +251,7 @@ def _warm_up(directory: Path) -> None:
     json.dumps(torchkeep.inspect(path).to_dict())
     torchkeep.inspect(path).text()
     torchkeep.diff(path, path).text()
+    torchkeep.explain(path, model=model).text()
     torchkeep.save(model.state_dict(), path)
     torchkeep.load_into(model, path)
     for damaged in (b"", b"x" * 20, path.read_bytes()[:-1]):

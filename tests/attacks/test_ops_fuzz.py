@@ -34,12 +34,12 @@ def _run(*arguments: str) -> str:
 @pytest.mark.slow
 def test_no_operator_ends_the_process() -> None:
     """A few calls of each; the numbers of calls depend on the machine, and their arguments do not."""
-    told = _run("--seed", "1", "--cases", "6", "--workers", "2")
+    told = _run("--seed", "1", "--cases", "4", "--workers", "2")
     counts = re.search(r"(\d+) operators, seed 1: (\d+) calls ran, (\d+) raised, (\d+) were refused", told)
     assert counts
     operators, ran, raised, refused = map(int, counts.groups())
     assert operators > 500
-    assert ran + raised + refused == 6 * operators
+    assert ran + raised + refused == 4 * operators
     assert min(ran, raised, refused) > operators // 50
 
 
@@ -63,7 +63,7 @@ def x(*shape):
     return near(torch.rand(shape))
 
 
-FAR = (3, 4, 5, -4, -5, 99, 4095, 1 << 20, -(1 << 20), 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, 2**63 - 1, -(2**63))
+FAR = (1, 3, 4, 5, -4, -5, 99, 4095, 1 << 20, -(1 << 20), 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, 2**63 - 1, -(2**63))
 
 
 def ints(far, *shape, dtype=torch.int64):
@@ -102,19 +102,14 @@ CALLS = {
     "aten.multilabel_margin_loss.default": lambda i: (x(5, 4), ints(i, 5, 4)),
     "aten.ctc_loss.Tensor": lambda i: (x(6, 2, 5), ints(i, 2, 3), ints(6, 2) + 5 - 5, ints(2, 2)),
     "aten.ctc_loss.IntList": lambda i: (x(6, 2, 5), ints(1, 2, 3), [6, i], [3, 2]),
-    "aten.segment_reduce.default": lambda i: (x(4, 4), "sum", ints(i, 2)),
-    "aten.searchsorted.Tensor": lambda i: (x(4), x(3), False, False, None, ints(i, 4)),
-    "aten.lu_unpack.default": lambda i: (x(4, 4), ints(i, 4, dtype=torch.int32)),
-    "aten.linalg_lu_solve.default": lambda i: (x(4, 4), ints(i, 4, dtype=torch.int32), x(4, 2)),
-    "aten.linalg_ldl_solve.default": lambda i: (x(4, 4), ints(i, 4, dtype=torch.int32), x(4, 2)),
-    "aten.lu_solve.default": lambda i: (x(4, 2), x(4, 4), ints(i, 4, dtype=torch.int32)),
+    "aten.searchsorted.Tensor": lambda i: (x(4), x(3), {"sorter": ints(i, 4)}),
     "aten.one_hot.default": lambda i: (ints(i, 4), 3),
     "aten.bincount.default": lambda i: (ints(min(i, 99), 4), x(4)),
     "aten.tensor_split.tensor_indices_or_sections": lambda i: (x(4, 4), ints(i, 2)),
     "aten.narrow.Tensor": lambda i: (x(4, 4), 0, torch.tensor(i), 1),
     "aten.select.int": lambda i: (x(4, 4), 0, i),
     "aten.unfold.default": lambda i: (x(4), 0, 2, i),
-    "aten.gru.data": lambda i: (x(6, 4), ints(i, 3), x(1, 1, 3), [x(9, 4), x(9, 3), x(9), x(9)], True, 1, 0.0, False,
+    "aten.gru.data": lambda i: (x(3, 4), ints(i, 3), x(1, 1, 3), [x(9, 4), x(9, 3), x(9), x(9)], True, 1, 0.0, False,
                                 False),
 }
 inside = set()
@@ -125,10 +120,11 @@ for name, make in CALLS.items():
         except (RuntimeError, OverflowError):
             continue  # no integer of that dtype
         print(name, far, flush=True)
-        told = ops_fuzz.call(name, arguments, {}, backward=False)
+        kwargs = arguments.pop() if isinstance(arguments[-1], dict) else {}
+        told = ops_fuzz.call(name, arguments, kwargs, backward=False)
         if told == "ran":
             inside.add(name)
-print("INSIDE", *sorted(inside))
+print("NEVER RAN", *sorted(set(CALLS) - inside))
 """
 
 
@@ -138,4 +134,4 @@ def test_no_index_reaches_outside() -> None:
         [sys.executable, "-c", REACH, str(HERE)], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stdout[-200:] + done.stderr[-2000:]
-    assert "INSIDE" in done.stdout
+    assert done.stdout.splitlines()[-1] == "NEVER RAN"  # each is a call that torch takes, with an index that is inside

@@ -19,13 +19,15 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch import nn
 
 import torchkeep
 from torchkeep import containers
 from torchkeep.cli import main
 from torchkeep.document import ClassInfo, Document, Map, Ref, Typed
-from torchkeep.values import registry, renaming
+from torchkeep.report import FileReport
+from torchkeep.values import registry, renaming, sources
 from torchkeep.values.changed import Objects, change_of
 from torchkeep.values.names import Renames
 from torchkeep.values.outline import old_class, outline, source_diff
@@ -443,6 +445,40 @@ CASES["a layer that moved up"] = Case(
 )
 
 
+NESTED = """
+class Outer:
+{net}
+"""
+CASES["nested"] = Case(
+    package(nets=NESTED.format(net=textwrap.indent(NET, "    "))),
+    package(models=NESTED.format(net=textwrap.indent(NET, "    "))),
+    save="from shop.nets import Outer; obj = Outer.Net()",
+    ask="import shop.models",
+)
+CASES["imported from elsewhere"] = Case(package(nets=NET), package(nets="from .models import Net\n", models=NET))
+CASES["of a script"] = Case(package(nets=NET), package(nets=NET), save=HEAD + NET + "\n\nobj = Net()")
+CASES["same names in a base class"] = Case(
+    package(nets=NET),
+    package(
+        nets=NET.replace("Net", "Base") + "\n\nclass Net(Base):\n    def __init__(self, scale=2):\n"
+        "        super().__init__()\n        self.scale = scale\n"
+    ),
+    run="value = made(torch.ones(1, 4)).tolist(); assert made.scale == 2",
+)
+
+
+CASES["with its source"] = Case(
+    package(nets=DEPTH),
+    package(
+        nets=NET.replace("__init__(self)", "__init__(self, slope=0.5)").replace(
+            "self.act =", "self.slope = slope\n        self.act ="
+        )
+    ),
+    save="import functools; from shop.nets import Net; obj = Net(3); "
+    "torchkeep.save = functools.partial(torchkeep.save, source=True)",
+)
+
+
 @pytest.fixture(scope="module")
 def explained(tmp_path_factory: pytest.TempPathFactory) -> Explained:
     """Every case, saved in one process and explained in another."""
@@ -537,6 +573,9 @@ def standing(report: dict[str, Any], name: str) -> tuple[str, list[tuple[str, st
         ("a class that is given", "shop.nets:Net", "opens", []),
         ("a function that moved", "shop.functions:double", "moved", [("shop.tools:double", "likely")]),
         ("registered, with an alias", "shop.nets:Net", "opens", []),
+        ("nested", "shop.nets:Outer.Net", "moved", [("shop.models:Outer.Net", "sure")]),
+        ("imported from elsewhere", "shop.nets:Net", "moved", [("shop.models:Net", "sure")]),
+        ("of a script", "__main__:Net", "moved", [("shop.nets:Net", "likely")]),
     ],
 )
 def test_how_a_name_stands(
@@ -733,6 +772,55 @@ def test_the_model_stays_as_it_is_and_nothing_is_registered(saved: Callable[[Any
     assert report.way.call.endswith("rename=[('x', '0'), ('y', '1')])")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert known == registry._by_class
+
+
+def test_known_prefixes_need_no_rename(tmp_path: Path) -> None:
+    save_file({f"module.{name}": each for name, each in nn.Linear(2, 3).state_dict().items()}, tmp_path / "plain")
+    report = torchkeep.explain(tmp_path / "plain", model=nn.Linear(2, 3))
+    assert report.clear
+    assert report.fit is not None
+    assert report.fit.rename == ()
+
+
+def test_what_does_not_fit_after_renaming_is_told_and_allowed(saved: Callable[[Any], Path]) -> None:
+    path = saved(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(3, 3)}))
+    model = nn.ModuleDict({"x": nn.Linear(2, 2), "y": nn.Linear(5, 5)})
+    report = torchkeep.explain(path, model=model)
+    assert report.fit is not None
+    assert [kind for kind, *_ in report.fit.left] == ["missing", "missing", "unexpected", "unexpected"]
+    assert report.way.call.endswith("rename=[('a', 'x')], allow={'missing', 'unexpected'})")
+    assert "2 of the model's tensors keep the values that they have, and 2 of the file's are left out" in str(report)
+    with pytest.warns(torchkeep.TorchkeepWarning):
+        eval(report.code, {"torchkeep": torchkeep, "model": model})
+    assert torch.equal(model["x"].weight, torchkeep.load(path)["a"].weight)  # type: ignore[arg-type]
+
+
+def test_without_torch_the_command_says_so(saved: Callable[[Any], Path]) -> None:
+    code = "import sys; sys.modules['torch'] = None; from torchkeep.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "explain", str(saved({"a": 1}))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("torchkeep: torchkeep needs torch for this")
+
+
+def test_source_text_of_the_file_gives_a_diff(saved: Callable[[Any], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a report of a file has the text of its modules, the classes that changed are shown against it."""
+    monkeypatch.setattr(sources, "digest", lambda cls: "0" * 32 if cls is Net else None)
+    path = saved(Net(4))
+    monkeypatch.undo()
+    text = textwrap.dedent(OLD.removeprefix("\nclass Outer:\n"))
+    monkeypatch.setattr(FileReport, "sources", {__name__: text}, raising=False)
+    report = torchkeep.explain(path)
+    assert [change.name for change in report.changes] == [f"{__name__}:Net"]
+    assert report.changes[0].arguments_gone == ("bias",)
+    assert "| -    def __init__(self, width, bias=True):" in str(report)
+
+
+def test_old_source_tells_arguments_for_certain(explained: Explained) -> None:
+    told = change(explained, "with its source")
+    assert (told["arguments_added"], told["arguments_gone"], told["unsure"]) == (["slope"], ["depth"], [])
+    assert "-    def __init__(self, depth):" in told["diff"].split("\n")
+    assert "+    def __init__(self, slope=0.5):" in told["diff"].split("\n")
 
 
 def test_a_checkpoint_of_several_models_asks_which(saved: Callable[[Any], Path]) -> None:

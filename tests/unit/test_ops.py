@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten
 
 from torchkeep.errors import ProgramError
 from torchkeep.programs import resolve
-from torchkeep.programs.guards import guard_of
+from torchkeep.programs.guards import guard_of, plain
 from torchkeep.programs.ops import CALLS, OPS
 from torchkeep.programs.resolve import Upgrade, name_of, overload
 from torchkeep.programs.schemas import grew, parse
@@ -241,10 +241,7 @@ def test_a_schema_that_changed_is_refused_with_both() -> None:
     [
         (
             "aten.stft.default",  # before `align_to_window`
-            (
-                "aten::stft(Tensor self, int n_fft, int? hop_length=None, int? win_length=None, Tensor? window=None, "
-                "bool normalized=False, bool? onesided=None, bool? return_complex=None) -> Tensor"
-            ),
+            ", ".join(OPS["aten.stft.default"].schema.split(", ")[:-1]) + ") -> Tensor",
         ),
         (
             "aten.pad_sequence.default",  # before `padding_side`
@@ -252,10 +249,7 @@ def test_a_schema_that_changed_is_refused_with_both() -> None:
         ),
         (
             "aten.scaled_dot_product_attention.default",  # before `enable_gqa`
-            (
-                "aten::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, "
-                "float dropout_p=0., bool is_causal=False, *, float? scale=None) -> Tensor"
-            ),
+            OPS["aten.scaled_dot_product_attention.default"].schema.replace(", bool enable_gqa=False", ""),
         ),
         (
             "aten.nonzero_static.default",  # before its size could vary
@@ -307,6 +301,16 @@ def test_an_upgrade_writes_the_call_anew(monkeypatch: pytest.MonkeyPatch) -> Non
         ("aten.to.device", (X, "cpu", -1), {}),
         ("aten.repeat_interleave.Tensor", (torch.tensor([2**62] * 4),), {}),
         ("aten._weight_norm.default", (X[:0], X[:0]), {}),
+        ("aten._weight_norm.default", (X, X[0, :1]), {}),
+        ("aten.linalg_eigvals.default", (X / 0,), {}),
+        ("aten.linalg_eigvals.default", (), {}),
+        ("aten.ctc_loss.IntList", (X[:, None], torch.tensor([99]), [4], [1]), {}),
+        ("aten.embedding_bag.default", (X, torch.tensor([1]), torch.tensor([], dtype=torch.int64)), {}),
+        ("aten.embedding_bag.default", (X, torch.tensor([1]), torch.tensor([0]), False, 0, False, X), {}),
+        ("aten.gru.data", (X, torch.tensor([4]), X[None], 1j, True, 1, 0.0, False, False), {}),
+        ("aten.matrix_power.default", (X, -(2**63)), {}),
+        ("aten.max_pool1d.default", (X, [2**62]), {}),
+        ("aten.zeros.default", ([2],), {"device": "meta"}),
         ("aten.gru.input", (X[None], X[None], [X, X, X[0], X[0]], True, 1, 0.0, False, False, False), {}),
     ],
 )
@@ -327,6 +331,13 @@ def test_a_guard_refuses(name: str, args: tuple[Any, ...], kwargs: dict[str, Any
         ("python.getitem", ([1, 2], -1)),
         ("torch.sym_sum", ([1, 2, 3],)),
         ("aten.zeros.default", ([2],)),
+        ("aten.ctc_loss.IntList", (X[:, None], torch.tensor([3]), [4], [1])),
+        ("aten.embedding_bag.default", (X, torch.tensor([1, 2]), torch.tensor([0]), False, 0, False, X[0, :2])),
+        ("aten.to.device", (X, torch.device("cpu"), torch.float64)),
+        ("aten.to.device", (X, "cuda", torch.float64)),
+        ("aten._weight_norm.default", (X, X[:, :1])),
+        ("aten._weight_norm.default", (X, X[:1], 1)),
+        ("aten._weight_norm.default", (X, X.norm(), -1)),
         ("aten.repeat_interleave.Tensor", (torch.tensor([1, 2, 0]),)),
     ],
 )
@@ -371,3 +382,11 @@ def test_a_projected_lstm_passes_its_guard() -> None:
     module = torch.nn.LSTM(4, 3, proj_size=2, num_layers=2, bidirectional=True)
     states = [torch.zeros(4, 2, 2), torch.zeros(4, 2, 3)]
     guard((torch.ones(5, 2, 4), states, module._flat_weights, True, 2, 0.0, False, True, False), {})
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_only_plain_tensors_are_given_to_operators() -> None:
+    assert plain(X)
+    assert plain(X.t().to(torch.bfloat16))
+    for other in (X.to_sparse(), X.to("meta"), torch.quantize_per_tensor(X, 0.1, 0, torch.qint8), X.to_mkldnn()):
+        assert not plain(other)

@@ -27,7 +27,7 @@ from .examples import CannotCapture, CannotSize, Example, Signature
 from .left_alone import left_alone
 from .model import Argument, InputSpec, Mode, Parameter, Value
 from .sizes import value_of
-from .traces import Reader, Shared, Trace
+from .traces import Reader, Seen, Shared, Trace
 from .trees import CannotDescribe, described, is_scalar
 
 
@@ -51,6 +51,7 @@ class Captured(NamedTuple):
         levels: for each captured mode, which sizes were let vary: a word of `LEVELS`.
         tried: what was tried before that.
         changed: attributes that the module's own code set meanwhile, as paths; its program sets none.
+        stay: paths of modules that the module's own `train()` leaves in eval mode.
     """
 
     traces: dict[Mode, Trace]
@@ -61,6 +62,7 @@ class Captured(NamedTuple):
     levels: dict[Mode, str]
     tried: tuple[Tried, ...]
     changed: tuple[str, ...]
+    stay: tuple[str, ...]
 
 
 MODES: tuple[Mode, ...] = ("eval", "train")
@@ -114,7 +116,20 @@ def capture(
         search.levels,
         tuple(search.tried),
         tuple(sorted(search.changed)),
+        _staying(module),
     )
+
+
+def _staying(module: torch.nn.Module) -> tuple[str, ...]:
+    """Modules that `train()` leaves in eval mode, where a class has one of its own; what raises tells nothing."""
+    if all(type(each).train is torch.nn.Module.train for each in module.modules()):
+        return ()
+    with left_alone(module):
+        try:
+            module.train()
+        except Exception:
+            return ()
+        return tuple(path for path, each in module.named_modules() if not each.training)
 
 
 class _Level(NamedTuple):
@@ -208,6 +223,9 @@ class _Flat(torch.nn.Module):
             return Value(len(found) - 1)
 
         drawn = _drawn()
+        buffers = [
+            (each._buffers, name, value) for each in self.model.modules() for name, value in each._buffers.items()
+        ]
         output = self._signature.call(self.model, tensors)
         if (now := _drawn()) != drawn:
             what = next(name for name, state in drawn.items() if now[name] != state)
@@ -221,15 +239,31 @@ class _Flat(torch.nn.Module):
             raise CannotCapture(f"of what the model returns, {error}") from error
         if not found:
             raise CannotCapture("the model returns no tensor")
+        for column, name, before in buffers:
+            if isinstance(before, torch.Tensor) and column.get(name) is not before:
+                _copied_into(before, column.get(name), name, found)
+                column[name] = before
         return tuple(found)
+
+
+def _copied_into(buffer: torch.Tensor, value: Any, name: str, outputs: Sequence[Any]) -> None:
+    """Write what took the place of a buffer into the buffer, which is how a program has it."""
+    if not isinstance(value, torch.Tensor) or value.shape != buffer.shape or value.dtype != buffer.dtype:
+        raise CannotCapture(f"it puts something of another shape or dtype in the place of the buffer {name!r}")
+    memory = buffer.untyped_storage()._cdata
+    if any(isinstance(each, torch.Tensor) and each.untyped_storage()._cdata == memory for each in outputs):
+        raise CannotCapture(f"it returns the buffer {name!r} and puts another tensor in its place")
+    with torch.no_grad():
+        buffer.copy_(value)
 
 
 def _trace(module: torch.nn.Module, signature: Signature, level: _Level, shared: Shared) -> Trace:
     told: list[Argument] = []
     flat = _Flat(module, signature, told.append)
-    with _quiet(), torch.enable_grad(), _counting(module) as called:
+    with _quiet(), torch.enable_grad(), _watching(module) as watch:
         program = torch.export.export(flat, tuple(level.tensors), dynamic_shapes={"tensors": level.dims}, strict=False)
-    return Reader(program, told[-1], shared).trace(called)
+    plain = {path for path, each in module.named_modules() if type(each).__module__.startswith("torch.nn.")}
+    return Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain))
 
 
 def _drawn() -> dict[str, Any]:
@@ -246,29 +280,74 @@ def _quiet() -> Iterator[None]:
     """Without what torch warns and logs of a capture: what stops one is told as a finding."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    validate = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)  # a program could not raise their errors
     try:
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # torch prints the graph of a failed one
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
+        torch.distributions.Distribution.set_default_validate_args(validate)
+
+
+class _Watch:
+    """What is seen of the modules while their code runs: who is called, and who reads whose `training` flag."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._paths = {id(each): path for path, each in module.named_modules()}
+        self._stack: list[str] = []
+        self.called: Counter[str] = Counter()
+        self.reads: dict[str, set[str]] = {}
+
+    def enter(self, module: torch.nn.Module, _: Any) -> None:
+        """A module is called."""
+        if (path := self._paths.get(id(module))) is not None:
+            self.called[path] += 1
+            self._stack.append(path)
+
+    def leave(self, module: torch.nn.Module, *_: Any) -> None:
+        """The call is over, or raised."""
+        if id(module) in self._paths and self._stack:
+            self._stack.pop()
+
+    def read(self, module: torch.nn.Module) -> None:
+        """The flag of a module is read, by the code of the module that was called last."""
+        if self._stack and (path := self._paths.get(id(module))) is not None:
+            self.reads.setdefault(self._stack[-1], set()).add(path)
+
+
+class _Flag:
+    """Stands in the class of all modules for the flag that each has, and tells who is asked."""
+
+    def __init__(self, watch: _Watch) -> None:
+        self._watch = watch
+
+    def __get__(self, module: Any, owner: Any = None) -> Any:
+        if module is None:
+            raise AttributeError("training")
+        self._watch.read(module)
+        return vars(module)["training"]
+
+    def __set__(self, module: Any, value: Any) -> None:
+        vars(module)["training"] = value
 
 
 @contextmanager
-def _counting(module: torch.nn.Module) -> Iterator[Counter[str]]:
-    """How often each module is called meanwhile."""
-    paths = {id(each): path for path, each in module.named_modules()}
-    called: Counter[str] = Counter()
-
-    def count(each: torch.nn.Module, _: Any) -> None:
-        if id(each) in paths:
-            called[paths[id(each)]] += 1
-
-    handle = torch.nn.modules.module.register_module_forward_pre_hook(count)
+def _watching(module: torch.nn.Module) -> Iterator[_Watch]:
+    watch = _Watch(module)
+    hooks = torch.nn.modules.module
+    handles = [
+        hooks.register_module_forward_pre_hook(watch.enter),
+        hooks.register_module_forward_hook(watch.leave, always_call=True),
+    ]
+    torch.nn.Module.training = _Flag(watch)  # type: ignore[assignment]
     try:
-        yield called
+        yield watch
     finally:
-        handle.remove()
+        del torch.nn.Module.training
+        for handle in handles:
+            handle.remove()
 
 
 # --- which sizes vary -------------------------------------------------------------------------------

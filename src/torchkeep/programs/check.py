@@ -251,7 +251,7 @@ class _Calls:
             raise FormatError(f"{name} has {len(call.args)} arguments", clause="P-5")
 
     def _check_op(self, limit: int, name: str, schema: Schema, call: Call) -> frozenset[int]:
-        """P-5: arguments are those of the schema. P-8: only buffers that are declared, and what calls made, change."""
+        """P-5: arguments are those of the schema. P-8: only state that is declared, and what calls made, changes."""
         positional = [argument for argument in schema.arguments if not argument.keyword]
         named = {argument.name: argument for argument in schema.arguments}
         if len(call.args) > len(positional):
@@ -273,6 +273,8 @@ class _Calls:
         for written_to in op.writes:
             self._check_write(given[written_to])
         shared = (*op.writes, *op.views, *op.may_return_input)
+        if name == "aten.einsum.default" and _is_product(given["tensors"]):
+            shared = ()  # a product is new memory; a view is what einsum makes of one tensor
         roots = self._of_all(given[each] for each in shared if each in given)
         return roots or frozenset({limit})
 
@@ -280,7 +282,7 @@ class _Calls:
         self.written |= {root for root in self._of_all([argument]) if root < self._program.first_call}
         if not self.written <= self._may_write:
             raise FormatError(
-                "a tensor of the model, a constant or an input is changed in place, and is no declared buffer",
+                "a tensor of the model, a constant or an input is changed in place, and is not declared",
                 clause="P-8",
             )
 
@@ -292,6 +294,10 @@ class _Calls:
                 if isinstance(leaf, Value):
                     found |= self._roots[leaf.number]
         return frozenset(found)
+
+
+def _is_product(tensors: Argument) -> bool:
+    return isinstance(tensors, List | Tuple) and len(tensors.items) > 1
 
 
 def _choices(argument: Argument) -> Iterable[Argument]:

@@ -69,21 +69,19 @@ class Alone:
         """Make everything as it was, and note what was not."""
         for path, state, before in self._states:
             if not _is_same(state, before):
-                names = [name for name in {**before, **state} if state.get(name, state) is not before.get(name, state)]
+                names = [name for name in {**before, **state} if not _alike(state.get(name, state), before.get(name))]
                 self.changed |= {f"{path}.{name}".removeprefix(".") for name in names if name != "training"}
                 state.clear()
                 state.update(before)
         for path, held, before in self._held:
             if _is_same(held, before):
                 continue
-            if path.rpartition(".")[2] not in _REGISTRIES:
-                self.changed.add(path)
+            self.changed.add(path)
             held.clear()
             held.extend(before) if isinstance(held, list | deque) else held.update(before)
 
 
 _HELD = (list, dict, set, OrderedDict, deque)
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
 _MOST_HELD = 100_000
 """Objects of a module that are looked at; a graph of nodes that an attribute holds may be of any size."""
 
@@ -102,6 +100,17 @@ def _is_same(now: Any, before: Any) -> bool:
     if isinstance(now, dict):
         return all(a is b and now[a] is before[b] for a, b in zip(now, before, strict=True))
     return now == before if isinstance(now, set) else all(a is b for a, b in zip(now, before, strict=True))
+
+
+def _alike(now: Any, before: Any) -> bool:
+    """Whether two are one object, or containers of the same ones: torch replaces containers by copies."""
+    if now is before:
+        return True
+    if type(now) is not type(before) or type(now) not in (*_HELD, tuple) or len(now) != len(before):
+        return False
+    if isinstance(now, dict):
+        return all(a == b and _alike(now[a], before[b]) for a, b in zip(now, before, strict=True))
+    return now == before if isinstance(now, set) else all(map(_alike, now, before))
 
 
 # --- random state ------------------------------------------------------------------------------------

@@ -2,16 +2,18 @@
 
 Calls are aligned by the module call that made them and their operator. What differs is bound to a flag:
 
-- an argument of a call that both modes make: to the `training` flag of the module whose code made the call (the
-  flag of a dropout, the probability of an attention's);
+- an argument of a call that both modes make: to the `training` flags that the code read which made the call (the
+  flag of a dropout, the probability of an attention's). Code of torch's own modules decides by what it reads itself;
+  other code may have been told by the modules around it, and then all of their flags have to agree;
 - a call that one mode alone makes: to the module whose code decided to make it. Where a whole module is called in one
   mode alone, such as an auxiliary head, that is the module that calls it;
-- a reference that leads to such a call: to what that call is bound to.
+- a reference that leads to such a call: to what that call is bound to;
+- what is returned: to all flags that code other than torch's read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
@@ -20,7 +22,7 @@ import msgspec
 from . import check
 from .capture import Captured
 from .examples import CannotCapture
-from .model import VERSION, Argument, Call, Choice, Mode, Parameter, Program, Value, parts, rebuilt
+from .model import VERSION, Argument, Call, Choice, Mode, Parameter, Program, Value, leaves, parts, rebuilt
 from .traces import Key, Link, Shared, Step, Trace
 
 _MODES: tuple[Mode, Mode] = ("eval", "train")
@@ -33,17 +35,15 @@ def merge(captured: Captured) -> Program:
         CannotCapture: it changes in place what no program may change.
     """
     program = _Merged(captured).program()
-    buffers = captured.shared.buffers
     changed = check.written(program)
-    if others := sorted(changed - buffers):
-        raise CannotCapture(f"it changes {_what(program, others[0])} in place, and a program changes buffers alone")
+    if others := [number for number in sorted(changed) if number >= len(program.state)]:
+        raise CannotCapture(
+            f"it changes {_what(program, others[0])} in place, and a program changes its own state alone"
+        )
     return msgspec.structs.replace(program, writes=tuple(sorted(changed)))
 
 
 def _what(program: Program, number: int) -> str:
-    if number < len(program.state):
-        row = program.state[number]
-        return f"the parameter {row.module}.{row.name}".replace(" .", " ")
     if number < program.first_input:
         return "a tensor that is neither a parameter nor a buffer"
     return f"its input {program.inputs[number - program.first_input].name}"
@@ -66,13 +66,19 @@ class _Merged:
         self._row_of = {
             (mode, position): number for number, row in enumerate(self._rows) for mode, position in row.steps.items()
         }
+        self._reads: dict[str, set[str]] = {}
+        for trace in self._traces.values():
+            for reader, paths in trace.seen.reads.items():
+                self._reads.setdefault(reader, set()).update(paths)
+        self._plain = next(iter(self._traces.values())).seen.plain
         self._modules: dict[str, int] = {}
         self._ops: dict[tuple[str, str], int] = {}
 
     def program(self) -> Program:
         calls = tuple(map(self._call, range(len(self._rows))))
         modes = tuple(mode for mode in _MODES if mode in self._traces)
-        output = self._joined({mode: trace.output for mode, trace in self._traces.items()}, self._module(""))
+        deciders = {path for reader, paths in self._reads.items() if reader not in self._plain for path in paths}
+        output = self._joined({mode: trace.output for mode, trace in self._traces.items()}, deciders or {""})
         return Program(
             version=VERSION,
             modes=modes,
@@ -105,11 +111,12 @@ class _Merged:
         steps = {mode: self._traces[mode].steps[position] for mode, position in row.steps.items()}
         step = next(iter(steps.values()))
         module = self._module(_owner(step))
+        deciders = self._flags_of([within.path for within in step.stack])
         args = [
-            self._joined({mode: each.args[i] for mode, each in steps.items()}, module) for i in range(len(step.args))
+            self._joined({mode: each.args[i] for mode, each in steps.items()}, deciders) for i in range(len(step.args))
         ]
         kwargs = {
-            name: self._joined({mode: each.kwargs[name] for mode, each in steps.items()}, module)
+            name: self._joined({mode: each.kwargs[name] for mode, each in steps.items()}, deciders)
             for name in step.kwargs
         }
         _drop_defaults(step, args, kwargs)
@@ -123,35 +130,50 @@ class _Merged:
             return None
         ((mode, position),) = steps.items()
         other = next(each for each in self._traces if each != mode)
-        decider = ""
-        called = self._traces[other].called
+        around = [""]
+        called = self._traces[other].seen.called
         for path, nth in self._traces[mode].steps[position].stack:
             if path and called.get(path, 0) <= nth:
                 break
-            decider = path
-        return mode, self._module(decider)
+            around.append(path)
+        for reader in reversed(around):  # code that reads no flag was told by what called it
+            if paths := self._reads.get(reader):
+                return mode, self._module(reader if reader in paths else min(paths))
+        return mode, self._module(around[-1])
 
-    def _joined(self, each: Mapping[Mode, Any], module: int) -> Any:
+    def _flags_of(self, stack: Sequence[str]) -> set[str]:
+        """By which modules' flags the code may have decided that runs within calls of these modules."""
+        owner = stack[-1] if stack else ""
+        if owner in self._plain and owner in self._reads:
+            return self._reads[owner]
+        return {path for reader in ("", *stack) for path in self._reads.get(reader, ())} or {owner}
+
+    def _joined(self, each: Mapping[Mode, Any], modules: Set[str]) -> Any:
         """One argument of what stands there in each mode."""
         placed = {mode: self._placed(mode, argument) for mode, argument in each.items()}
         if len(placed) == 1 or placed["eval"] == placed["train"]:
             return next(iter(placed.values()))
-        return self._choice(placed["eval"], placed["train"], module)
+        return self._choice(placed["eval"], placed["train"], modules)
 
-    def _choice(self, in_eval: Any, in_train: Any, module: int) -> Any:
+    def _choice(self, in_eval: Any, in_train: Any, modules: Set[str]) -> Any:
         if in_eval == in_train:
             return in_eval
         if _alike(in_eval, in_train):
             rest = iter(parts(in_train))
-            return rebuilt(in_eval, lambda part: self._choice(part, next(rest), module))
-        deciders = sorted({self._rows_decider(part) for part in (in_eval, in_train)} - {None})
-        return Choice(tuple(deciders) or (module,), in_eval, in_train)
+            return rebuilt(in_eval, lambda part: self._choice(part, next(rest), modules))
+        deciders = {decider for part in (in_eval, in_train) for decider in self._deciders(part)}
+        plain = isinstance(in_eval, Value) and isinstance(in_train, Value)
+        if not (deciders and plain):
+            deciders |= set(map(self._module, modules))
+        return Choice(tuple(sorted(deciders)), in_eval, in_train)
 
-    def _rows_decider(self, argument: Any) -> Any:
-        if isinstance(argument, Value) and argument.number >= self._first_call:
-            only = self._only(argument.number - self._first_call)
-            return None if only is None else only[1]
-        return None
+    def _deciders(self, argument: Any) -> Iterator[int]:
+        """Of which modules it is that the calls are made that an argument refers to."""
+        for leaf in leaves(argument):
+            if isinstance(leaf, Value) and leaf.number >= self._first_call:
+                only = self._only(leaf.number - self._first_call)
+                if only is not None:
+                    yield only[1]
 
     def _placed(self, mode: Mode, argument: Any) -> Any:
         """An argument with the Program's numbers in the place of links."""

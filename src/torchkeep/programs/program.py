@@ -57,7 +57,7 @@ def capture_program(
         )
         for mode, why in found.failures.items()
     ]
-    findings += [*_about_sizes(found), *_about_state(module, found)]
+    findings += [*_about_sizes(found), *_about_state(found)]
     findings.append(Finding("program", "note", "", f"the file holds the computation: {summary(program)}."))
     return Captured(program, tuple(found.shared.constants)), findings
 
@@ -77,15 +77,15 @@ def _about_sizes(found: Traced) -> Iterator[Finding]:
             )
     fixed: dict[tuple[str, int, int, str], list[Mode]] = {}
     for mode, trace in found.traces.items():
-        for place, size, line in trace.fixed:
-            fixed.setdefault((found.inputs[place.input].name, place.dim, size, line), []).append(mode)
+        for dim, size, line in trace.fixed:
+            fixed.setdefault((found.inputs[dim.input].name, dim.dim, size, line), []).append(mode)
     for (name, dim, size, line), modes in fixed.items():
         where = "" if len(modes) == len(found.traces) else f" in {modes[0]} mode"
         by = f": {line} asks for it" if line else ""
         yield Finding("sizes", "note", "", f"the size of {name} in dimension {dim} is always {size}{where}{by}.")
 
 
-def _about_state(module: torch.nn.Module, found: Traced) -> Iterator[Finding]:
+def _about_state(found: Traced) -> Iterator[Finding]:
     """What the code of the model does that its program does not."""
     if found.changed:
         names = ", ".join(map(brief_text, found.changed[:_SHOWN])) + (", ..." if len(found.changed) > _SHOWN else "")
@@ -96,16 +96,15 @@ def _about_state(module: torch.nn.Module, found: Traced) -> Iterator[Finding]:
             f"a call of the model changes what is no buffer, and its computation in the file does not: {names}.",
             "Where later calls depend on them, make them buffers that are changed in place.",
         )
-    for path, each in module.named_modules():
-        own = next(kind for kind in type(each).__mro__ if "train" in vars(kind))
-        if not own.__module__.startswith("torch."):
-            yield Finding(
-                "modes",
-                "warning",
-                path,
-                f"{own.__qualname__} has a train() of its own, which is not in the computation: there, train() and "
-                "eval() switch every module below.",
-            )
+    if found.stay:
+        names = ", ".join(map(brief_text, found.stay[:_SHOWN])) + (", ..." if len(found.stay) > _SHOWN else "")
+        yield Finding(
+            "modes",
+            "warning",
+            "",
+            f"train() of the model leaves modules in eval mode, and train() of its computation does not: {names}.",
+            "There, call eval() of these after train().",
+        )
 
 
 _SHOWN = 8

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+from weakref import WeakKeyDictionary
 
 import torch
 
 from ..errors import CallError, brief, brief_text
 from .check import check
-from .guards import Guard, guard_of
+from .direct import DIRECT
+from .guards import guard_of, varies
 from .model import (
     Argument,
     Call,
     Choice,
     Dict,
+    Extent,
     List,
     Mode,
     OwnDevice,
@@ -56,7 +59,11 @@ class Runner:
         self.program = program
         self.constants = tuple(constants)
         self._targets = check(program, constants=len(constants))
-        self._made: dict[_Key, _Function] = {}
+        self._made: dict[tuple[Any, ...], _Function] = {}
+        self._trees: WeakKeyDictionary[torch.nn.Module, _Tree] = WeakKeyDictionary()
+        self._plain = _tensors_alone(program)
+        self._has_eval, self._has_train = "eval" in program.modes, "train" in program.modes
+        self._wanted = {mode: _wanted(program, mode) for mode in program.modes}
         self._moved: dict[torch.device, tuple[torch.Tensor, ...]] = {torch.device("cpu"): self.constants}
 
     def __deepcopy__(self, memo: Any) -> Runner:
@@ -71,18 +78,23 @@ class Runner:
         Raises:
             CallError: the call is not one that was captured, or its modes cannot be mixed.
         """
-        program = self.program
-        modules = {path: root.get_submodule(path) for path in program.modules}
-        state = [_tensor(root, row.module, row.name) for row in program.state]
-        inputs = self._inputs(args, kwargs)
-        flags = tuple([module.training for module in modules.values()])
-        self._check_inputs(inputs, flags)
-        device = next((tensor.device for tensor in (*state, *inputs)), torch.device("cpu"))
-        dtype = next((tensor.dtype for tensor in state if tensor.is_floating_point()), None)
-        key = _Key(flags, device, dtype)
+        tree = self._trees.get(root)
+        if tree is None or not tree.stands():
+            tree = self._trees[root] = _Tree(self.program, root)
+        state = tree.state(root)
+        flags = tree.flags()
+        if not kwargs and len(args) == self._plain and all(map(_is_tensor, args)):
+            inputs: Sequence[torch.Tensor] = args
+        else:
+            inputs = self._inputs(args, kwargs)
+        mode: Mode = "train" if self._has_train and (not self._has_eval or True in flags) else "eval"
+        self._check_inputs(inputs, mode)
+        device = (state or inputs)[0].device
+        dtype = state[tree.floating].dtype if tree.floating is not None else None
+        key = (flags, device, dtype)
         function = self._made.get(key)
         if function is None:
-            function = self._made[key] = _specialised(program, self._targets, key)
+            function = self._made[key] = _specialised(self.program, self._targets, _Key(*key))
         constants = self._constants(device)
         if function.has_regions:
             with ExitStack() as regions:
@@ -110,32 +122,119 @@ class Runner:
                 raise CallError(f"{parameter.name} is missing; the examples gave it")
         return [found[number] for number in range(self.program.first_input, self.program.first_call)]
 
-    def _check_inputs(self, inputs: Sequence[torch.Tensor], flags: Sequence[bool]) -> None:
-        """Sizes are those that the capture allows, in the mode that the module is in."""
-        program = self.program
-        mode: Mode = "train" if "train" in program.modes and (any(flags) or "eval" not in program.modes) else "eval"
-        for spec, tensor in zip(program.inputs, inputs, strict=True):
-            shape = spec.shapes[mode]
-            if len(shape) != tensor.ndim:
-                raise CallError(f"{spec.name} has {tensor.ndim} dimensions, and the example had {len(shape)}")
-            if _category(tensor.dtype) != _category(object_of_dtype(spec.dtype)):
-                have = str(tensor.dtype).removeprefix("torch.")
-                raise CallError(f"{spec.name} is {have}, and the example was {spec.dtype}")
-        for spec, tensor in zip(program.inputs, inputs, strict=True):
-            for d, wanted in enumerate(spec.shapes[mode]):
-                if wanted is None or (size := tensor.shape[d]) == (expected := value_of(wanted, inputs)):
-                    continue
-                made = "" if type(wanted) is int else f" ({written_out(wanted, program)})"
-                raise CallError(
-                    f"{spec.name} has size {size} in dimension {d}, and the computation was captured for {expected}"
-                    f"{made}. To let it vary, save the model again with two examples of different sizes"
-                )
-        for guard in program.guards[mode]:
+    def _check_inputs(self, inputs: Sequence[torch.Tensor], mode: Mode) -> None:
+        """Kinds and sizes are those that the capture allows, in the mode that the module is in."""
+        wanted = self._wanted[mode]
+        for tensor, (rank, category) in zip(inputs, wanted.kinds, strict=True):
+            if tensor.dim() != rank or _CATEGORY.get(tensor.dtype) != category:
+                self._refuse_kind(inputs)
+        for i, d, expected in wanted.sizes:
+            if inputs[i].shape[d] != (expected if type(expected) is int else value_of(expected, inputs)):
+                self._refuse_size(inputs, i, d, expected)
+        for guard in self.program.guards[mode]:
             if not value_of(guard, inputs):
                 raise CallError(
                     f"the sizes of the inputs are not ones that the computation was captured for: "
-                    f"{written_out(guard, program)} has to hold. Save the model again with an example of these sizes"
+                    f"{written_out(guard, self.program)} has to hold. Save the model again with an example of these "
+                    "sizes"
                 )
+
+    def _refuse_kind(self, inputs: Sequence[torch.Tensor]) -> NoReturn:
+        program = self.program
+        for spec, tensor in zip(program.inputs, inputs, strict=True):
+            rank = len(spec.shapes[program.modes[0]])
+            if rank != tensor.dim():
+                raise CallError(f"{spec.name} has {tensor.dim()} dimensions, and the example had {rank}")
+            if _CATEGORY.get(tensor.dtype) != _CATEGORY[object_of_dtype(spec.dtype)]:
+                have = str(tensor.dtype).removeprefix("torch.")
+                raise CallError(f"{spec.name} is {have}, and the example was {spec.dtype}")
+        raise AssertionError("no input is of another kind")
+
+    def _refuse_size(self, inputs: Sequence[torch.Tensor], i: int, d: int, wanted: Extent) -> NoReturn:
+        made = "" if type(wanted) is int else f" ({written_out(wanted, self.program)})"
+        raise CallError(
+            f"{self.program.inputs[i].name} has size {inputs[i].shape[d]} in dimension {d}, and the computation was "
+            f"captured for {value_of(wanted, inputs)}{made}. To let it vary, save the model again with two examples of "
+            "different sizes"
+        )
+
+
+class _Wanted(NamedTuple):
+    """What inputs have to be in one mode: of each its rank and kind of dtype; and sizes, where they are not free."""
+
+    kinds: tuple[tuple[int, str], ...]
+    sizes: tuple[tuple[int, int, Extent], ...]
+
+
+def _wanted(program: Program, mode: Mode) -> _Wanted:
+    shapes = [spec.shapes[mode] for spec in program.inputs]
+    kinds = [
+        (len(shape), _CATEGORY[object_of_dtype(spec.dtype)]) for shape, spec in zip(shapes, program.inputs, strict=True)
+    ]
+    sizes = [(i, d, size) for i, shape in enumerate(shapes) for d, size in enumerate(shape) if size is not None]
+    return _Wanted(tuple(kinds), tuple(sizes))
+
+
+def _tensors_alone(program: Program) -> int:
+    """How many tensors a call gives by position, where it may be nothing but these; -1 where it may not."""
+    count = len(program.inputs)
+    first = program.parameters[:count]
+    rest = program.parameters[count:]
+    plain = all(isinstance(each.value, Value) and each.kind in ("positional", "either") for each in first)
+    return count if plain and not any(each.given for each in rest) else -1
+
+
+def _is_tensor(obj: Any) -> bool:
+    return isinstance(obj, torch.Tensor)
+
+
+class _Tree:
+    """What a program uses of one module: found once, and looked over at each call, since it may have changed.
+
+    It holds the dicts of the module and not the module itself, which would otherwise be kept alive by it.
+    """
+
+    def __init__(self, program: Program, root: torch.nn.Module) -> None:
+        self._edges: dict[tuple[int, str], tuple[dict[str, Any], str, torch.nn.Module]] = {}
+        self._flags = [vars(self._at(root, path)) for path in program.modules]
+        self._rows = program.state
+        self._places = [(_column(self._at(root, row.module), row.name), row.name) for row in program.state]
+        floating = (i for i, tensor in enumerate(self.state(root)) if tensor.is_floating_point())
+        self.floating = next(floating, None)
+
+    def _at(self, root: torch.nn.Module, path: str) -> torch.nn.Module:
+        for name in path.split(".") if path else ():
+            child = root._modules.get(name)
+            if child is None:
+                raise CallError(f"the module has no part {brief(path)} any more, and the computation needs it")
+            self._edges[id(root), name] = (root._modules, name, child)  # type: ignore[assignment]
+            root = child
+        return root
+
+    def stands(self) -> bool:
+        """Whether every module is where it was."""
+        for column, name, child in self._edges.values():  # noqa: SIM110 (a generator takes twice as long)
+            if column.get(name) is not child:
+                return False
+        return True
+
+    def flags(self) -> tuple[bool, ...]:
+        """Whether each module is in train mode."""
+        return tuple([state["training"] for state in self._flags])
+
+    def state(self, root: torch.nn.Module) -> list[torch.Tensor]:
+        """The tensors, whatever they are now."""
+        found = [column.get(name) for column, name in self._places]
+        if not all(map(_is_tensor, found)):
+            for i, row in enumerate(self._rows):
+                if not isinstance(found[i], torch.Tensor):
+                    found[i] = _tensor(root.get_submodule(row.module), row.module, row.name)
+        return found
+
+
+def _column(module: torch.nn.Module, name: str) -> dict[str, Any]:
+    """Where a module has a tensor of this name."""
+    return module._buffers if name in module._buffers else module._parameters  # type: ignore[return-value]
 
 
 def object_of_dtype(name: str) -> torch.dtype:
@@ -145,15 +244,22 @@ def object_of_dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def _category(dtype: torch.dtype) -> str:
-    if dtype == torch.bool:
-        return "bool"
-    return "complex" if dtype.is_complex else "float" if dtype.is_floating_point else "int"
+_CATEGORY: Mapping[torch.dtype, str] = {
+    dtype: "bool"
+    if dtype == torch.bool
+    else "complex"
+    if dtype.is_complex
+    else "float"
+    if dtype.is_floating_point
+    else "int"
+    for dtype in vars(torch).values()
+    if isinstance(dtype, torch.dtype)
+}
+"""Of what kind a dtype is: an input may be of another of the same kind, as far as the operators take it."""
 
 
-def _tensor(root: torch.nn.Module, path: str, name: str) -> torch.Tensor:
-    """The tensor of a name, whatever holds it now."""
-    module = root.get_submodule(path)
+def _tensor(module: torch.nn.Module, path: str, name: str) -> torch.Tensor:
+    """A tensor that is no parameter and no buffer any more, such as one that a parametrization computes."""
     tensor = getattr(module, name, None)
     if not isinstance(tensor, torch.Tensor):
         where = f"{path}.{name}" if path else name
@@ -279,8 +385,7 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
         kwargs = {name: made(arg) for name, arg in call.kwargs.items()}
         name = program.ops[call.op][0]
         if target is not None:
-            guard = guard_of(name)
-            values.append(graph.call_function(_guarded(target, guard) if guard else target, args, kwargs))
+            values.append(graph.call_function(_checked(name, target, args, kwargs), args, kwargs))
             continue
         depth += -1 if name == END else 1
         if depth < 0:
@@ -298,14 +403,25 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
     return _Function(torch.fx.GraphModule({}, graph).forward, renumbered, has_regions)
 
 
-def _guarded(target: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-    """An operator behind the check of its arguments."""
+def _checked(name: str, target: Callable[..., Any], args: Any, kwargs: Any) -> Callable[..., Any]:
+    """What is called: an operator alone, or behind the check of what may differ from call to call.
 
-    def call(*args: Any, **kwargs: Any) -> Any:
+    Raises:
+        ProgramError: arguments that are the same in every call are not ones that it can take.
+    """
+    guard = guard_of(name)
+    if isinstance(target, torch._ops.OpOverload):
+        target = DIRECT.get(name, target)
+    if guard is not None and varies(name):
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            guard(args, kwargs)
+            return target(*args, **kwargs)
+
+        return call
+    if guard is not None:
         guard(args, kwargs)
-        return target(*args, **kwargs)
-
-    return call
+    return target
 
 
 _REGION: Mapping[str, Callable[..., Any]] = {GRAD: _grad, AUTOCAST: _autocast, END: _end}

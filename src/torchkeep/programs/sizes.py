@@ -69,6 +69,8 @@ class Sizes:
                 continue
             if _of_machinery(guard) and _tells_one_from_many(expression):
                 continue
+            if _of_metadata(guard) and type(expression).__name__ in _COMPARISONS:
+                continue
             found = self._extent(expression)
             if found not in self.guards:
                 self.guards.append(found)
@@ -90,14 +92,14 @@ class Sizes:
 
 
 def _fixed_by(node: Any) -> str:
-    """The line of the first guard that asked a size to be a number."""
+    """The line of the first guard that asked a size to be a number; "" where it is one of torch's machinery."""
     for guard in node.shape_env.guards:
         if type(guard.expr).__name__ == "Equality" and node._expr in guard.expr.free_symbols:
             frame = guard.sloc.maybe_user_loc or guard.sloc.framework_loc
-            name, line = getattr(frame, "filename", ""), getattr(frame, "lineno", 0)
-            if name:
-                return f"{name}:{line}"
-            return str(frame or "")
+            name = str(getattr(frame, "filename", "")).replace("\\", "/").rpartition("site-packages/")[2]
+            if name and not _is_metadata(f"/{name}"):
+                return f"{name}:{getattr(frame, 'lineno', '')}"
+            return frame if isinstance(frame, str) else ""
     return ""
 
 
@@ -127,6 +129,22 @@ _FORMULA_OF = {
 def _of_machinery(guard: Any) -> bool:
     frame = getattr(getattr(guard.sloc, "framework_loc", None), "filename", "")
     return "/torch/" in str(frame).replace("\\", "/")
+
+
+def _of_metadata(guard: Any) -> bool:
+    """Whether torch asked while it worked out what an operator returns: a comparison then chose strides, no calls."""
+    frame = str(getattr(getattr(guard.sloc, "framework_loc", None), "filename", ""))
+    return _is_metadata(frame.replace("\\", "/"))
+
+
+def _is_metadata(filename: str) -> bool:
+    return any(part in filename for part in _METADATA)
+
+
+_COMPARISONS = frozenset({"Unequality", "StrictLessThan", "LessThan", "StrictGreaterThan", "GreaterThan"})
+_METADATA = tuple(
+    f"/torch/{each}" for each in ("_refs/", "_prims", "_subclasses/", "_meta_registrations", "_decomp/", "_ops.py")
+)
 
 
 def _tells_one_from_many(expression: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, NamedTuple
 
 import torch
@@ -56,6 +56,20 @@ class Step(NamedTuple):
     defaults: tuple[tuple[str, Any, bool], ...] = ()
 
 
+class Seen(NamedTuple):
+    """What was seen of the modules while their code ran.
+
+    Attributes:
+        called: how often each module was called, by its path, also those that made no call of an operator.
+        reads: of each module, by its path, whose `training` flags its code read.
+        plain: paths of the modules whose code is torch's own: these decide by nothing else than they read.
+    """
+
+    called: Mapping[str, int]
+    reads: Mapping[str, Set[str]]
+    plain: Set[str]
+
+
 class Trace(NamedTuple):
     """What one mode computes.
 
@@ -65,7 +79,7 @@ class Trace(NamedTuple):
         shapes: what the inputs' sizes have to be.
         guards: what else has to be true of them.
         fixed: sizes that were to vary, and the code made do with one.
-        called: how often each module was called, by its path, also those that made no call of an operator.
+        seen: of the modules, while their code ran.
     """
 
     steps: list[Step]
@@ -73,7 +87,7 @@ class Trace(NamedTuple):
     shapes: list[tuple[Extent | None, ...]]
     guards: list[Extent]
     fixed: list[Fixed]
-    called: Mapping[str, int]
+    seen: Seen
 
 
 class Shared:
@@ -143,14 +157,14 @@ class Reader:
         self._links: dict[torch.fx.Node, Any] = {}
         self._device = self._own_device()
 
-    def trace(self, called: Mapping[str, int]) -> Trace:
+    def trace(self, seen: Seen) -> Trace:
         """What the program computes."""
         graph = self._program.graph_module
         inputs = self._placeholders()
         returned = self._run(graph, ())
         output = _linked(self._output, returned)
         sizes = Sizes([node.meta["val"] for node in inputs])
-        return Trace(self._steps, output, sizes.shapes, sizes.guards, sizes.fixed, called)
+        return Trace(self._steps, output, sizes.shapes, sizes.guards, sizes.fixed, seen)
 
     def _own_device(self) -> torch.device | None:
         tensors = [*self._program.state_dict.values(), *self._program.constants.values()]
@@ -210,13 +224,15 @@ class Reader:
                 self._step(node, _SAME_AS[str(target)], stack)
             elif str(target) in _DROPPED:
                 self._links[node] = None
+            elif plain := _without_out(node):
+                self._into_out(node, plain, stack)
             else:
                 raise CannotCapture(
                     f"it uses {target}, which is not among the operators that a file may name{_line(node)}"
                 )
 
     def _step(self, node: torch.fx.Node, name: str, stack: tuple[Within, ...]) -> None:
-        args, kwargs = _normalised(node)
+        args, kwargs = _normalised(node.target, node.args, node.kwargs)
         schema = getattr(node.target, "_schema", "")
         self._emit(
             node,
@@ -229,6 +245,31 @@ class Reader:
                 _defaults(schema),
             ),
         )
+
+    def _into_out(self, node: torch.fx.Node, plain: torch._ops.OpOverload, stack: tuple[Within, ...]) -> None:
+        """What writes its result into a tensor that it is given: made, and then copied there."""
+        name = resolve.name_of(plain)
+        if name is None:
+            raise CannotCapture(
+                f"it uses {node.target}, which is not among the operators that a file may name{_line(node)}"
+            )
+        kwargs = {key: value for key, value in node.kwargs.items() if key != "out"}
+        args, kwargs = _normalised(plain, node.args, kwargs)
+        self._emit(
+            None,
+            Step(
+                name,
+                str(plain._schema),
+                stack,
+                tuple(map(self._argument, args)),
+                {key: self._argument(value) for key, value in kwargs.items()},
+                _defaults(plain._schema),
+            ),
+        )
+        made = Link(Key("step", len(self._steps) - 1))
+        copy = torch.ops.aten.copy_.default._schema
+        into = self._argument(node.kwargs["out"])
+        self._emit(node, Step("aten.copy_.default", str(copy), stack, (into, made, False), {}, _defaults(copy)))
 
     def _emit(self, node: torch.fx.Node | None, step: Step) -> None:
         self._steps.append(step)
@@ -271,11 +312,36 @@ class Reader:
         return scalar_of(value)
 
 
-def _normalised(node: torch.fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _without_out(node: torch.fx.Node) -> torch._ops.OpOverload | None:
+    """The overload that gives what this one writes into ``out``, where that is of the result's shape and dtype."""
+    target, out = node.target, node.kwargs.get("out")
+    if not isinstance(target, torch._ops.OpOverload) or not isinstance(out, torch.fx.Node):
+        return None
+    wanted = [each for each in target._schema.arguments if each.name != "out"]
+    for name in target.overloadpacket.overloads():
+        plain = getattr(target.overloadpacket, name)
+        own = plain._schema.arguments
+        if len(own) == len(wanted) and all(
+            a.name == b.name and str(a.type) == str(b.type) for a, b in zip(own, wanted, strict=True)
+        ):
+            kwargs = {key: value for key, value in node.kwargs.items() if key != "out"}
+            made = plain(*_values(node.args), **_values(kwargs))
+            into = out.meta["val"]
+            same = isinstance(made, torch.Tensor) and made.shape == into.shape and made.dtype == into.dtype
+            return plain if same else None
+    return None
+
+
+def _values(obj: Any) -> Any:
+    """Arguments of a node with the fake tensors that torch has for other nodes."""
+    return torch.fx.node.map_arg(obj, lambda node: node.meta["val"])
+
+
+def _normalised(target: Any, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments with every default filled in, so that both modes' calls of one operator have as many."""
-    args, kwargs = list(node.args), dict(node.kwargs)
-    if isinstance(node.target, torch._ops.OpOverload):
-        for i, argument in enumerate(node.target._schema.arguments):
+    args, kwargs = list(args), dict(kwargs)
+    if isinstance(target, torch._ops.OpOverload):
+        for i, argument in enumerate(target._schema.arguments):
             if i < len(args):
                 continue
             value = kwargs.pop(argument.name, argument.default_value)

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from ..document import ClassChange, Fit, Renaming, Standing, Way
-from ..errors import brief, printable
+from ..errors import brief, brief_text, printable
 from .reports import Route, count
 
+_WIDEST = 2000
+"""Most characters of a line that is no code to paste: a name in a file has any length."""
 _SHOWN = 30
 """Names of one sort that are listed unless all are asked for."""
 
@@ -77,8 +79,9 @@ class ExplainReport(msgspec.Struct, frozen=True):
             lines.append("  This call passes every check that is made before tensors are read:")
         else:
             lines.append("  Then:" if self.way.note else "  The call:")
-        lines += ["", *self.code.split("\n")] if self.way.call else []
-        return "\n".join(map(printable, lines))
+        lines = [brief_text(line, length=_WIDEST) for line in lines]
+        lines += ["", *map(printable, self.code.split("\n"))] if self.way.call else []
+        return "\n".join(lines)
 
     def _names(self) -> Iterator[str]:
         for standing in self.names:
@@ -160,21 +163,25 @@ def still_lacking(
         changes: its classes that changed.
         call: the call that loads the whole, where there is one.
     """
-    opened = tuple(f"{it.name}: " for it in names if it.status == "opens")
-    entries = [(f"{it.name}: ", f"{it.name}: {it.candidates[0].entry}") for it in names if it.candidates]
-    records = tuple(f"{it.name}: " for it in names if it.record)
+    known = {it.name: it for it in names}
+    older = [
+        f"a migration of {it.now}: {', '.join(it.lacking) or f'from version {it.steps[0]}'}"
+        for it in changes
+        if it.lacking or it.steps
+    ]
     found = []
     for route in routes:
         if route.name == "structure":
-            left = [lack for lack in route.lacks if not lack.startswith(opened)]
-            lacks = tuple(next((entry for name, entry in entries if lack.startswith(name)), lack) for lack in left)
-            older = tuple(
-                f"a migration of {it.now}: {', '.join(it.lacking) or f'from version {it.steps[0]}'}"
-                for it in changes
-                if it.lacking or it.steps
-            )
-            is_open = not older and all(lack.startswith(records) for lack in lacks)
-            route = Route(route.name, is_open, lacks + older, call or route.call)
+            lacks: list[str] = []
+            is_open = not older
+            for lack in route.lacks:
+                standing = known.get(lack.partition(": ")[0])
+                if standing is not None and standing.status == "opens":
+                    continue
+                is_open = is_open and standing is not None and standing.record
+                entry = standing.candidates[0].entry if standing is not None and standing.candidates else None
+                lacks.append(f"{lack.partition(': ')[0]}: {entry}" if entry else lack)
+            route = Route(route.name, is_open, (*lacks, *older), call or route.call)
         found.append(route)
     return tuple(found)
 

@@ -42,7 +42,7 @@ from .trust import Closed, Opened, Resolver, is_quiet, last_name
 _CHANGING = ("module", "object", "derived")
 _IN_LINE = 4
 """Most pairs that stand in one line of a call."""
-_MAX_SOUGHT = 500
+_MAX_SOUGHT = 200
 """Most names that are looked for among what is imported."""
 _LONGEST_NAME = 180
 """Longest name of a file that a call spells out."""

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from ..document import ROLES, Document, Finding, Opaque, Typed
 from ..errors import LoadError, ProgramError, TrustError, brief_text, classes_in_code
 from . import private
@@ -117,6 +119,12 @@ class _Choice:
         found = self.skeleton()
         found.taken = "program"
         found.findings = [finding for finding in found.findings if finding.code != "hooks"]  # it made their calls
+        first = self._document.nodes[self._positions[0]]
+        if isinstance(first, Typed) and first.kind == "module":  # its own objects were for the code of its class
+            found.findings = [
+                msgspec.structs.replace(finding, severity="note") if finding.code in ("record", "plain") else finding
+                for finding in found.findings
+            ]
         return found
 
     def source(self, run_source: bool, why: str) -> Audit:

@@ -3,7 +3,7 @@
     python -m gallery.programs [--only LABEL,...] [--json FILE] [TABLE ...]
 
 Every row is saved with an example, loaded by its program, and compared with the model: in each column it is ``right``,
-``refused`` with a clear `CallError`, ``wrong``, or the column is none of its (``-``).
+``close`` (rounded otherwise), ``refused`` with a clear `CallError`, ``wrong``, or the column is none of its (``-``).
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ COLUMNS = (
     "captured in train",
     "left alone",
     "eval",
+    "other batches",
     "other sizes",
     "train",
     "gradients",
     "buffers",
+    "other batches in train",
     "other sizes in train",
     "mixtures",
     "state_dict",
@@ -64,7 +66,7 @@ class Told:
 
 
 def _badness(what: str) -> int:
-    return [NONE, RIGHT, "refused", "wrong"].index(what.partition(":")[0])
+    return [NONE, RIGHT, "close", "refused", "wrong"].index(what.partition(":")[0])
 
 
 def look(row: Architecture, path: Path, **options: Any) -> Told:
@@ -119,16 +121,16 @@ class _Pair:
         if "eval" in self.modes:
             self._each(torch.nn.Module.eval)
             told.put("eval", self._same(self.call))
-            for call in self.varied:
-                told.put("other sizes", self._same(call))
+            for call, which in self.varied:
+                told.put(f"other {which}", self._same(call))
             told.put("copies", self._copied())
             for dtype in (torch.float64, torch.bfloat16, torch.float16):
                 told.put("casts", self._cast(dtype))
         if "train" in self.modes:
             self._each(lambda module: module.train())
             self._train(self.call, "train", "gradients", "buffers")
-            for call in self.varied:
-                self._train(call, *["other sizes in train"] * 3)
+            for call, which in self.varied:
+                self._train(call, *[f"other {which} in train"] * 3)
         if len(self.modes) == 2:
             for seed in range(4):
                 told.put("mixtures", self._mixture(seed))
@@ -156,7 +158,7 @@ class _Pair:
         return _difference(wanted, have, tolerance)
 
     def _train(self, call: Call, outputs: str, gradients: str, buffers: str) -> None:
-        kept = [copy.deepcopy(root.state_dict()) for root in (self.model, self.loaded)]
+        kept = [copy.deepcopy(_tensors(root)) for root in (self.model, self.loaded)]
         for root in (self.model, self.loaded):
             root.zero_grad(set_to_none=True)
         try:
@@ -179,18 +181,18 @@ class _Pair:
         self._restore(kept)
 
     def _restore(self, kept: list[Any]) -> None:
-        """Both as before the step, by `load_state_dict` where there is nothing but tensors."""
-        for root, state in zip((self.model, self.loaded), kept, strict=True):
+        """Both as before a call."""
+        for root, tensors in zip((self.model, self.loaded), kept, strict=True):
             with torch.no_grad():
-                for name, value in root.state_dict().items():
-                    if isinstance(value, torch.Tensor):
-                        value.copy_(state[name])
+                for name, value in _tensors(root).items():
+                    if name in tensors and value.shape == tensors[name].shape:
+                        value.copy_(tensors[name])
 
     def _mixture(self, seed: int) -> str:
         chance = random.Random(seed)
         for (_, a), (_, b) in zip(self.model.named_modules(), self.loaded.named_modules(), strict=True):
             a.training = b.training = chance.random() < 0.5
-        kept = [copy.deepcopy(root.state_dict()) for root in (self.model, self.loaded)]
+        kept = [copy.deepcopy(_tensors(root)) for root in (self.model, self.loaded)]
         seen = self._same(self.call)
         self._restore(kept)
         return seen
@@ -265,6 +267,11 @@ def _loss(tensor: torch.Tensor) -> torch.Tensor:
     return (real.double().flatten() * torch.linspace(0.5, 1.5, real.numel(), dtype=torch.float64)).sum()
 
 
+def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    return {name: tensor.detach() for name, tensor in named}
+
+
 def _gradients(model: torch.nn.Module) -> dict[str, Any]:
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -309,7 +316,8 @@ def _difference(wanted: Any, have: Any, tolerance: float | None = None) -> str:
             return f"wrong: part {name} has requires_grad {b.requires_grad}"
         elif not _equal(a.detach(), b.detach(), tolerance):
             difference = (a.detach().to_dense().to(torch.complex128) - b.detach().to_dense()).abs().max()
-            return f"wrong: part {name} differs by {float(difference):.2g}"
+            close = tolerance is None and _equal(a.detach(), b.detach(), 1e-5)
+            return f"{'close' if close else 'wrong'}: part {name} differs by {float(difference):.2g}"
     return RIGHT
 
 
@@ -323,7 +331,7 @@ def _equal(a: torch.Tensor, b: torch.Tensor, tolerance: float | None) -> bool:
     )
 
 
-def _varied(call: Call) -> Iterator[Call]:
+def _varied(call: Call) -> Iterator[tuple[Call, str]]:
     """The call in other sizes: one dimension at a time, and height and width together.
 
     Inputs that have the size of the first one there grow with it. Whether a model takes the sizes, it says itself.
@@ -338,7 +346,7 @@ def _varied(call: Call) -> Iterator[Call]:
                 for name, value in varied.items():
                     if isinstance(value, torch.Tensor) and value.ndim > d and value.shape[d] == size:
                         varied[name] = change(value, d)
-            yield varied
+            yield varied, "batches" if dims == (0,) else "sizes"
 
 
 def _once_more(tensor: torch.Tensor, dim: int) -> torch.Tensor:
@@ -392,11 +400,11 @@ def printed(found: Mapping[str, Told]) -> str:
     lines = [f"{len(found)} architectures"]
     for column in COLUMNS:
         words = [told.columns.get(column, NONE).partition(":")[0] for told in found.values()]
-        counted = [(word, words.count(word)) for word in (RIGHT, "refused", "wrong")]
+        right, *others = (words.count(word) for word in (RIGHT, "close", "refused", "wrong"))
         of = len(words) - words.count(NONE)
         lines.append(
-            f"{column:22} {counted[0][1]:4} of {of:4} right {100 * counted[0][1] / max(of, 1):6.1f} %"
-            f"   {counted[1][1]:3} refused {counted[2][1]:3} wrong"
+            f"{column:22} {right:4} of {of:4} right {100 * right / max(of, 1):6.1f} %"
+            "   {:3} close {:3} refused {:3} wrong".format(*others)
         )
     for label, told in found.items():
         lines += [
