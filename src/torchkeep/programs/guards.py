@@ -55,7 +55,7 @@ def guard_of(name: str) -> Guard | None:
 
 
 def varies(name: str) -> bool:
-    """Whether the check looks at values, which each call has others of; any other looks at literals, and once will do."""
+    """Whether the check looks at values, which each call has others of; one of literals need be made once only."""
     return name in CALLS or name.split(".")[1] in _SPECIAL
 
 
