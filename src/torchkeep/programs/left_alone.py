@@ -76,14 +76,12 @@ class Alone:
         for path, held, before in self._held:
             if _is_same(held, before):
                 continue
-            if path.rpartition(".")[2] not in _REGISTRIES:
-                self.changed.add(path)
+            self.changed.add(path)
             held.clear()
             held.extend(before) if isinstance(held, list | deque) else held.update(before)
 
 
 _HELD = (list, dict, set, OrderedDict, deque)
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
 _MOST_HELD = 100_000
 """Objects of a module that are looked at; a graph of nodes that an attribute holds may be of any size."""
 
