@@ -6,6 +6,7 @@ built is the business of `values`.
 
 from .examples import CannotCapture as CannotCapture
 from .examples import Example as Example
+from .places import require as require
 from .program import Captured as Captured
 from .program import capture_program as capture_program
 from .program import summary as summary

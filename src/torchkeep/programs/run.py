@@ -7,13 +7,16 @@ copied, compiled and trained, and its tensors may be replaced.
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
 
-from ..errors import CallError, brief, brief_text
+from ..errors import CallError, TorchkeepError, brief, brief_text
+from . import growth
 from .check import check
 from .guards import Guard, guard_of
 from .model import (
@@ -31,6 +34,7 @@ from .model import (
     Value,
     leaves,
 )
+from .places import module_at, tensor_at
 from .sizes import value_of, written_out
 from .traces import AUTOCAST, END, GRAD
 from .trees import chosen, given, object_of, taken
@@ -72,18 +76,27 @@ class Runner:
             CallError: the call is not one that was captured, or its modes cannot be mixed.
         """
         program = self.program
-        modules = {path: root.get_submodule(path) for path in program.modules}
-        state = [_tensor(root, row.module, row.name) for row in program.state]
+        modules = [module_at(root, path) for path in program.modules]
+        state = [tensor_at(root, row) for row in program.state]
         inputs = self._inputs(args, kwargs)
-        flags = tuple([module.training for module in modules.values()])
+        flags = tuple([module.training for module in modules])
         self._check_inputs(inputs, flags)
         device = next((tensor.device for tensor in (*state, *inputs)), torch.device("cpu"))
         dtype = next((tensor.dtype for tensor in state if tensor.is_floating_point()), None)
-        key = _Key(flags, device, dtype)
+        try:
+            return self._computed(_Key(flags, device, dtype), state, inputs)
+        except (TorchkeepError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if torch.compiler.is_compiling():
+                raise  # what compiles knows its own errors
+            raise CallError(f"{_operator_of(error)} raised {type(error).__name__}: {error}") from error
+
+    def _computed(self, key: _Key, state: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor]) -> Any:
         function = self._made.get(key)
         if function is None:
-            function = self._made[key] = _specialised(program, self._targets, key)
-        constants = self._constants(device)
+            function = self._made[key] = _specialised(self.program, self._targets, key)
+        constants = self._constants(key.device)
         if function.has_regions:
             with ExitStack() as regions:
                 returned = function.call(*state, *constants, *inputs, _Regions(regions))
@@ -138,6 +151,17 @@ class Runner:
                 )
 
 
+def _operator_of(error: Exception) -> str:
+    """Which operator raised, as a person calls it: it stands in the line of the function that was made."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename.startswith("<eval_with_key>") and (found := _CALLED.search(frame.line or "")):
+            return found[1]
+    return "the computation"
+
+
+_CALLED = re.compile(r"torch\.ops\.(aten\.\w+\.\w+)")
+
+
 def object_of_dtype(name: str) -> torch.dtype:
     """A dtype of a checked Program."""
     dtype = getattr(torch, name)
@@ -149,16 +173,6 @@ def _category(dtype: torch.dtype) -> str:
     if dtype == torch.bool:
         return "bool"
     return "complex" if dtype.is_complex else "float" if dtype.is_floating_point else "int"
-
-
-def _tensor(root: torch.nn.Module, path: str, name: str) -> torch.Tensor:
-    """The tensor of a name, whatever holds it now."""
-    module = root.get_submodule(path)
-    tensor = getattr(module, name, None)
-    if not isinstance(tensor, torch.Tensor):
-        where = f"{path}.{name}" if path else name
-        raise CallError(f"the module has no tensor {brief(where)} any more, and the computation needs it")
-    return tensor
 
 
 def _bound(parameters: Sequence[Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[bool, Any]]:
@@ -279,8 +293,8 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
         kwargs = {name: made(arg) for name, arg in call.kwargs.items()}
         name = program.ops[call.op][0]
         if target is not None:
-            guard = guard_of(name)
-            values.append(graph.call_function(_guarded(target, guard) if guard else target, args, kwargs))
+            guards = [guard for guard in (guard_of(name), growth.guard_of(name)) if guard]
+            values.append(graph.call_function(_guarded(target, guards) if guards else target, args, kwargs))
             continue
         depth += -1 if name == END else 1
         if depth < 0:
@@ -298,11 +312,12 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
     return _Function(torch.fx.GraphModule({}, graph).forward, renumbered, has_regions)
 
 
-def _guarded(target: Callable[..., Any], guard: Guard) -> Callable[..., Any]:
-    """An operator behind the check of its arguments."""
+def _guarded(target: Callable[..., Any], guards: Sequence[Guard]) -> Callable[..., Any]:
+    """An operator behind the checks of its arguments."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        guard(args, kwargs)
+        for guard in guards:
+            guard(args, kwargs)
         return target(*args, **kwargs)
 
     return call
