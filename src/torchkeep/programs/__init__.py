@@ -12,6 +12,7 @@ from .golden import GoldenOutput as GoldenOutput
 from .golden import Sampled as Sampled
 from .golden import golden_of as golden_of
 from .golden import machine as machine
+from .places import require as require
 from .program import Captured as Captured
 from .program import capture_program as capture_program
 from .program import summary as summary

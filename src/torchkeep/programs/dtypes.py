@@ -8,7 +8,7 @@ without memory: a constant that is the other dtype there follows, and one that i
 from __future__ import annotations
 
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -17,7 +17,8 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from .model import Dtype, Float, OwnDtype, OwnLimit, leaves, parts, rebuilt
 from .traces import Step, Trace
 
-LIMITS = ("min", "max", "eps", "tiny")
+_OwnName = Literal["min", "max", "eps", "tiny"]
+_OWN: tuple[_OwnName, ...] = ("min", "max", "eps", "tiny")
 """Numbers that belong to a dtype, which masks and divisions are made of."""
 
 
@@ -64,16 +65,17 @@ def cast(
             if isinstance(each, torch.nn.RNNBase):  # keeps a list of its weights
                 setattr(each, name, made[id(tensor)])
             else:
-                (each._parameters if name in each._parameters else each._buffers)[name] = made[id(tensor)]
+                held: dict[str, Any] = each._parameters if name in each._parameters else each._buffers
+                held[name] = made[id(tensor)]
     return [without_memory(tensor, every=False) for tensor in tensors]
 
 
 def decided(trace: Trace, again: Trace, own: torch.dtype, other: torch.dtype) -> Trace | None:
     """The trace with what follows its dtype marked; None where one of its constants has no like in the other one."""
-    signs = [[(step.op, step.stack[-1:]) for step in each.steps] for each in (trace, again)]
+    signs, others = ([(step.op, step.stack[-1:]) for step in each.steps] for each in (trace, again))
     steps = list(trace.steps)
     matched = set[int]()
-    for block in SequenceMatcher(None, *signs, autojunk=False).get_matching_blocks():
+    for block in SequenceMatcher(None, signs, others, autojunk=False).get_matching_blocks():
         for i, j in zip(range(block.a, block.a + block.size), range(block.b, block.b + block.size), strict=True):
             steps[i] = _followed(steps[i], again.steps[j], own, other)
             matched.add(i)
@@ -107,10 +109,10 @@ def _leaves(step: Step) -> Any:
         yield from leaves(argument)
 
 
-def _limit(number: Float, dtype: torch.dtype) -> str | None:
+def _limit(number: Float, dtype: torch.dtype) -> _OwnName | None:
     """What a number is to a dtype."""
     value = float(number.text)
-    return next((name for name in LIMITS if getattr(torch.finfo(dtype), name) == value), None)
+    return next((name for name in _OWN if getattr(torch.finfo(dtype), name) == value), None)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -172,7 +172,7 @@ def _sizes_of_batches(name: str, sizes: Any, rows: int) -> None:
     if not isinstance(sizes, torch.Tensor) or sizes.dtype != torch.int64 or sizes.dim() != 1 or sizes.is_meta:
         _refuse(name, "the sizes of the batches are no list of integers")
     told = sizes.tolist()
-    if not told or told[-1] < 1 or sum(told) != rows or any(a < b for a, b in zip(told, told[1:], strict=False)):
+    if not told or told[-1] < 1 or sum(told) != rows or sorted(told, reverse=True) != told:
         _refuse(name, "the sizes of the batches do not fit the input")
 
 

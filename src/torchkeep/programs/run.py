@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from ..errors import CallError, brief, brief_text
+from ..errors import CallError, TorchkeepError, brief, brief_text
+from . import growth
 from .check import check
 from .direct import DIRECT
 from .guards import guard_of, varies
@@ -36,6 +37,7 @@ from .model import (
     Value,
     leaves,
 )
+from .places import tensor_at
 from .sizes import value_of, written_out
 from .traces import AUTOCAST, END, GRAD
 from .trees import chosen, given, object_of, taken
@@ -104,32 +106,28 @@ class Runner:
                     returned = function.call(*state, *constants, *inputs, _Regions(regions))
             else:
                 returned = function.call(*state, *constants, *inputs)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            self._explain(error, function, dtype)
+        except (TorchkeepError, MemoryError, torch.OutOfMemoryError):
             raise
+        except Exception as error:
+            if torch.compiler.is_compiling():
+                raise  # what compiles knows its own errors
+            raise self._told(error, function, dtype) from error
         return given(function.output, returned)
 
-    def _explain(self, error: Exception, function: _Function, dtype: torch.dtype | None) -> None:
-        """Say which call an error is of; where the module was cast, that is why there is one.
-
-        Raises:
-            CallError: it was.
-        """
-        number = function.where(error)
-        if number is None:
-            return
-        call = self.program.calls[number]
-        module = self.program.modules[call.module]
-        where = f"call {number} of the program, {self.program.ops[call.op][0]} in {brief_text(module) or 'the model'}"
-        own = self.program.own_dtype
+    def _told(self, error: Exception, function: _Function, dtype: torch.dtype | None) -> CallError:
+        """Which call an error is of; where the module was cast, that is why there is one."""
+        where = "the computation"
+        if (number := function.where(error)) is not None:
+            call = self.program.calls[number]
+            module = brief_text(self.program.modules[call.module]) or "the model"
+            where = f"call {number} of the program, {self.program.ops[call.op][0]} in {module}"
+        own, text = self.program.own_dtype, brief_text(str(error))
         if own is not None and dtype is not None and object_of_dtype(own) != dtype:
-            raise CallError(
-                f"the model is {_short(dtype)} now, and its computation was captured in {own}; {where}, does not take it: "
-                f"{brief_text(str(error), length=200)}. Cast the model before you save it, and save it again with its "
-                "example"
-            ) from error
-        if hasattr(error, "add_note"):
-            error.add_note(f"torchkeep: in {where}")
+            return CallError(
+                f"the model is {_short(dtype)} now, and its computation was captured in {own}; {where}, does not take "
+                f"it: {text}. Cast the model before you save it, and save it again with its example"
+            )
+        return CallError(f"{where}, raised {type(error).__name__}: {text}")
 
     def _constants(self, device: torch.device) -> tuple[torch.Tensor, ...]:
         moved = self._moved.get(device)
@@ -256,7 +254,7 @@ class _Tree:
         if not all(map(_is_tensor, found)):
             for i, row in enumerate(self._rows):
                 if not isinstance(found[i], torch.Tensor):
-                    found[i] = _tensor(root.get_submodule(row.module), row.module, row.name)
+                    found[i] = tensor_at(root, row)
         return found
 
 
@@ -284,15 +282,6 @@ _CATEGORY: Mapping[torch.dtype, str] = {
     if isinstance(dtype, torch.dtype)
 }
 """Of what kind a dtype is: an input may be of another of the same kind, as far as the operators take it."""
-
-
-def _tensor(module: torch.nn.Module, path: str, name: str) -> torch.Tensor:
-    """A tensor that is no parameter and no buffer any more, such as one that a parametrization computes."""
-    tensor = getattr(module, name, None)
-    if not isinstance(tensor, torch.Tensor):
-        where = f"{path}.{name}" if path else name
-        raise CallError(f"the module has no tensor {brief(where)} any more, and the computation needs it")
-    return tensor
 
 
 def _bound(parameters: Sequence[Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[bool, Any]]:
@@ -504,19 +493,22 @@ def _checked(name: str, target: Callable[..., Any], args: Any, kwargs: Any) -> C
     Raises:
         ProgramError: arguments that are the same in every call are not ones that it can take.
     """
-    guard = guard_of(name)
+    guard, bound = guard_of(name), growth.guard_of(name)
     if isinstance(target, torch._ops.OpOverload):
         target = DIRECT.get(name, target)
-    if guard is not None and varies(name):
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            guard(args, kwargs)
-            return target(*args, **kwargs)
-
-        return call
-    if guard is not None:
+    if guard is not None and not varies(name):
         guard(args, kwargs)
-    return target
+        guard = None
+    guards = [each for each in (guard, bound) if each is not None]
+    if not guards:
+        return target
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for each in guards:
+            each(args, kwargs)
+        return target(*args, **kwargs)
+
+    return call
 
 
 _REGION: Mapping[str, Callable[..., Any]] = {GRAD: _grad, AUTOCAST: _autocast, END: _end}

@@ -41,7 +41,7 @@ from ..document import (
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text, in_code
 from . import arrays, averaging, data_table, generators, golden, library, tensor_kinds
 from .audit import Audit, computed_names, is_direct, owner_of
-from .computation import ProgramModule, runner_of
+from .computation import ProgramModule, require_trees, runner_of
 from .derived import BUILTINS, builtin_of, filled, shell_of
 from .hooked import Hook, put_on
 from .lazy import make_lazy, make_uninitialized
@@ -150,6 +150,8 @@ class _Builder:
             if "lazy" in node.fields:
                 make_lazy(module)
             self._put_on(node, module)
+        if self.audit.taken == "program":
+            require_trees(self.made.values())
         for scheduler in self.schedulers:
             _count_steps(scheduler)
         for row in self.attributed:  # last, since they may lead back to their tensor
