@@ -413,11 +413,11 @@ class Story:
                 steps = zip(case.steps, results, strict=True)
                 found = [result for step, result in steps if step.way == way and having in step.script]
                 cells.append(self.pair(found[which]))
-            print(f"  {label:36}" + "".join(f"{cell:>14}" for cell in cells))
+            print(f"  {label:36}" + "".join(f"{cell:>12}" for cell in cells))
 
         title = "Side by side: % right with eval() forgotten / called"
         print(f"\n\n{bold(title)}\n{'=' * WIDTH}")
-        print(f"{'the first try':38}" + "".join(f"{case.short:>14}" for case, _ in told))
+        print(f"{'the first try':38}" + "".join(f"{case.short:>12}" for case, _ in told))
         row(STATE_DICT, STATE_DICT, which=0)
         row(MODEL, MODEL, which=0)
         row("  ... with weights_only=False", MODEL, which=0, having="weights_only=False")
