@@ -7,6 +7,7 @@ without memory: a constant that is the other dtype there follows, and one that i
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from .model import Dtype, Float, OwnDtype, OwnLimit, leaves, parts, rebuilt
-from .traces import Step, Trace
+from .traces import Link, Step, Trace
 
 LIMITS = ("min", "max", "eps", "tiny")
 """Numbers that belong to a dtype, which masks and divisions are made of."""
@@ -68,38 +69,91 @@ def cast(
     return [without_memory(tensor, every=False) for tensor in tensors]
 
 
-def decided(trace: Trace, again: Trace, own: torch.dtype, other: torch.dtype) -> Trace | None:
-    """The trace with what follows its dtype marked; None where one of its constants has no like in the other one."""
+def decided(
+    trace: Trace, again: Trace, constants: Sequence[torch.Tensor], own: torch.dtype, other: torch.dtype
+) -> Trace | None:
+    """The trace with what follows its dtype marked; None where one of its constants has no like in the other one.
+
+    `again` is the same in the other dtype, and `constants` are those that it uses.
+    """
     signs = [[(step.op, step.stack[-1:]) for step in each.steps] for each in (trace, again)]
-    steps = list(trace.steps)
-    matched = set[int]()
+    pairs: dict[int, int] = {}
     for block in SequenceMatcher(None, *signs, autojunk=False).get_matching_blocks():
-        for i, j in zip(range(block.a, block.a + block.size), range(block.b, block.b + block.size), strict=True):
-            steps[i] = _followed(steps[i], again.steps[j], own, other)
-            matched.add(i)
-    left = (step for i, step in enumerate(steps) if i not in matched)
+        pairs |= {block.a + i: block.b + i for i in range(block.size)}
+    left = (step for i, step in enumerate(trace.steps) if i not in pairs)
     if any(leaf == Dtype(_name(own)) for step in left for leaf in _leaves(step)):
         return None
-    return trace._replace(steps=steps)
+    follow = _Follow(trace, again, pairs, own, other)
+    steps = [
+        follow.step(step, again.steps[pairs[i]], constants) if i in pairs else step
+        for i, step in enumerate(trace.steps)
+    ]
+    return trace._replace(steps=steps, output=follow.mark(trace.output, again.output))
 
 
-def _followed(step: Step, again: Step, own: torch.dtype, other: torch.dtype) -> Step:
-    def mark(here: Any, there: Any) -> Any:
-        if here == Dtype(_name(own)) and there == Dtype(_name(other)):
+class _Follow:
+    """Two traces of one computation in two dtypes, and which of their steps are one."""
+
+    def __init__(
+        self, trace: Trace, again: Trace, pairs: Mapping[int, int], own: torch.dtype, other: torch.dtype
+    ) -> None:
+        self._trace = trace
+        self._pairs = pairs
+        self._own, self._other = own, other
+
+    def step(self, step: Step, again: Step, constants: Sequence[torch.Tensor]) -> Step:
+        """A step with its marks."""
+        if len(step.args) != len(again.args) or step.kwargs.keys() != again.kwargs.keys():
+            return step
+        if step.op == _CLONE and again.args[0].key.kind == "constant":
+            if constants[again.args[0].key.number].dtype == self._other:
+                return step._replace(
+                    op=_TO,
+                    schema=str(torch.ops.aten.to.dtype._schema),
+                    args=(step.args[0], OwnDtype(), False, True, None),
+                    kwargs={},
+                    defaults=(),
+                )
+            return step
+        kwargs = {key: self.mark(value, again.kwargs[key]) for key, value in step.kwargs.items()}
+        return step._replace(args=tuple(map(self.mark, step.args, again.args)), kwargs=kwargs)
+
+    def mark(self, here: Any, there: Any) -> Any:
+        """An argument with its marks."""
+        if isinstance(here, Link):
+            return self._link(here, there)
+        if here == Dtype(_name(self._own)) and there == Dtype(_name(self._other)):
             return OwnDtype()
         if isinstance(here, Float) and isinstance(there, Float) and here != there:
-            limit = _limit(here, own)
-            return OwnLimit(limit) if limit is not None and limit == _limit(there, other) else here
+            limit = _limit(here, self._own)
+            return OwnLimit(limit) if limit is not None and limit == _limit(there, self._other) else here
         below, beside = parts(here), parts(there)
         if not below or len(below) != len(beside):
             return here
         rest = iter(beside)
-        return rebuilt(here, lambda part: mark(part, next(rest)))
+        return rebuilt(here, lambda part: self.mark(part, next(rest)))
 
-    if len(step.args) != len(again.args) or step.kwargs.keys() != again.kwargs.keys():
-        return step
-    args = tuple(map(mark, step.args, again.args))
-    return step._replace(args=args, kwargs={key: mark(value, again.kwargs[key]) for key, value in step.kwargs.items()})
+    def _link(self, here: Link, there: Any) -> Link:
+        """What is referred to: a tensor before it was brought to a dtype that it had, where the code means that.
+
+        To torch a tensor and what `to` gives of it are one where `to` has nothing to do, so the reference here may be
+        to either; in the other dtype they are two.
+        """
+        link = here
+        while isinstance(there, Link):
+            key = link.key
+            number = self._pairs.get(key.number) if key.kind == "step" else key.number
+            if (key.kind, number) == tuple(there.key):
+                return link
+            step = self._trace.steps[key.number] if key.kind == "step" else None
+            if step is None or step.op not in _CASTS or not isinstance(step.args[0], Link):
+                break
+            link = step.args[0]
+        return here
+
+
+_CLONE, _TO = "aten.clone.default", "aten.to.dtype"
+_CASTS = frozenset({_TO, "aten.to.dtype_layout", "aten.to.device", "aten.to.other", "aten.type_as.default"})
 
 
 def _leaves(step: Step) -> Any:

@@ -25,6 +25,7 @@ from .model import (
     Dict,
     Dtype,
     Extent,
+    Float,
     List,
     Mode,
     OwnDevice,
@@ -35,6 +36,7 @@ from .model import (
     Tuple,
     Value,
     leaves,
+    rebuilt,
 )
 from .sizes import value_of, written_out
 from .traces import AUTOCAST, END, GRAD
@@ -124,9 +126,9 @@ class Runner:
         own = self.program.own_dtype
         if own is not None and dtype is not None and object_of_dtype(own) != dtype:
             raise CallError(
-                f"the model is {_short(dtype)} now, and its computation was captured in {own}; {where}, does not take it: "
-                f"{brief_text(str(error), length=200)}. Cast the model before you save it, and save it again with its "
-                "example"
+                f"the model is {_short(dtype)} now, and its computation was captured in {own}; {where}, does not take "
+                f"it: {brief_text(str(error), length=200)}. Cast the model before you save it, and save it again with "
+                "its example"
             ) from error
         if hasattr(error, "add_note"):
             error.add_note(f"torchkeep: in {where}")
@@ -455,7 +457,7 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
     returned = list(dict.fromkeys(leaf.number for leaf in leaves(output) if isinstance(leaf, Value)))
     place = {number: i for i, number in enumerate(returned)}
     graph.output(tuple([made(Value(number)) for number in returned]))
-    renumbered = chosen(_renumbered(output, place), modes.choose)
+    renumbered = _renumbered(output, place, dtype)
     module = torch.fx.GraphModule({}, graph)
     calls = {node.name: number for node, number in numbers.items()}
     return _Function(module.forward, renumbered, has_regions, tuple(module.code.splitlines()), calls)
@@ -526,12 +528,15 @@ def _is_slice_of_values(argument: Argument) -> bool:
     return type(argument).__name__ == "Slice"
 
 
-def _renumbered(argument: Argument, place: Mapping[int, int]) -> Argument:
-    from .model import rebuilt
-
+def _renumbered(argument: Argument, place: Mapping[int, int], dtype: torch.dtype) -> Argument:
+    """What is returned in terms of the values that the function gives, for one dtype."""
     if isinstance(argument, Value):
         return Value(place[argument.number])
-    return rebuilt(argument, lambda part: _renumbered(part, place))
+    if isinstance(argument, OwnDtype):
+        return Dtype(_short(dtype))
+    if isinstance(argument, OwnLimit):
+        return Float(repr(getattr(torch.finfo(dtype), argument.name)))
+    return rebuilt(argument, lambda part: _renumbered(part, place, dtype))
 
 
 class _Modes:
