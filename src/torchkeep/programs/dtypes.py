@@ -8,17 +8,18 @@ without memory: a constant that is the other dtype there follows, and one that i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from .align import aligned
 from .model import Dtype, Float, OwnDtype, OwnLimit, leaves, parts, rebuilt
 from .traces import Link, Step, Trace
 
-LIMITS = ("min", "max", "eps", "tiny")
+Limit: TypeAlias = Literal["min", "max", "eps", "tiny"]
+LIMITS: tuple[Limit, ...] = ("min", "max", "eps", "tiny")
 """Numbers that belong to a dtype, which masks and divisions are made of."""
 
 
@@ -65,7 +66,8 @@ def cast(
             if isinstance(each, torch.nn.RNNBase):  # keeps a list of its weights
                 setattr(each, name, made[id(tensor)])
             else:
-                (each._parameters if name in each._parameters else each._buffers)[name] = made[id(tensor)]
+                column: dict[str, Any] = each._parameters if name in each._parameters else each._buffers
+                column[name] = made[id(tensor)]
     return [without_memory(tensor, every=False) for tensor in tensors]
 
 
@@ -76,10 +78,8 @@ def decided(
 
     `again` is the same in the other dtype, and `constants` are those that it uses.
     """
-    signs = [[(step.op, step.stack[-1:]) for step in each.steps] for each in (trace, again)]
-    pairs: dict[int, int] = {}
-    for block in SequenceMatcher(None, *signs, autojunk=False).get_matching_blocks():
-        pairs |= {block.a + i: block.b + i for i in range(block.size)}
+    signs, others = ([(step.op, step.stack[-1:]) for step in each.steps] for each in (trace, again))
+    pairs = {i: j for i, j in aligned(signs, others) if i is not None and j is not None}
     left = (step for i, step in enumerate(trace.steps) if i not in pairs)
     if any(leaf == Dtype(_name(own)) for step in left for leaf in _leaves(step)):
         return None
@@ -105,13 +105,13 @@ class _Follow:
         """A step with its marks."""
         if len(step.args) != len(again.args) or step.kwargs.keys() != again.kwargs.keys():
             return step
-        if step.op == _CLONE and again.args[0].key.kind == "constant":
+        if step.op in _COPIES and again.args[0].key.kind == "constant":
             if constants[again.args[0].key.number].dtype == self._other:
                 return step._replace(
-                    op=_TO,
-                    schema=str(torch.ops.aten.to.dtype._schema),
-                    args=(step.args[0], OwnDtype(), False, True, None),
-                    kwargs={},
+                    op="aten._to_copy.default",
+                    schema=str(torch.ops.aten._to_copy.default._schema),
+                    args=(step.args[0],),
+                    kwargs={"dtype": OwnDtype()},
                     defaults=(),
                 )
             return step
@@ -152,8 +152,8 @@ class _Follow:
         return here
 
 
-_CLONE, _TO = "aten.clone.default", "aten.to.dtype"
-_CASTS = frozenset({_TO, "aten.to.dtype_layout", "aten.to.device", "aten.to.other", "aten.type_as.default"})
+_COPIES = frozenset({"aten.clone.default", "aten.lift_fresh_copy.default"})
+_CASTS = frozenset({"aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten.to.other", "aten.type_as.default"})
 
 
 def _leaves(step: Step) -> Any:
@@ -161,7 +161,7 @@ def _leaves(step: Step) -> Any:
         yield from leaves(argument)
 
 
-def _limit(number: Float, dtype: torch.dtype) -> str | None:
+def _limit(number: Float, dtype: torch.dtype) -> Limit | None:
     """What a number is to a dtype."""
     value = float(number.text)
     return next((name for name in LIMITS if getattr(torch.finfo(dtype), name) == value), None)

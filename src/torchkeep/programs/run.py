@@ -237,7 +237,7 @@ class _Tree:
             child = root._modules.get(name)
             if child is None:
                 raise CallError(f"the module has no part {brief(path)} any more, and the computation needs it")
-            self._edges[id(root), name] = (root._modules, name, child)  # type: ignore[assignment]
+            self._edges[id(root), name] = (root._modules, name, child)
             root = child
         return root
 
@@ -254,7 +254,7 @@ class _Tree:
 
     def state(self, root: torch.nn.Module) -> list[torch.Tensor]:
         """The tensors, whatever they are now."""
-        found = [column.get(name) for column, name in self._places]
+        found: list[Any] = [column.get(name) for column, name in self._places]
         if not all(map(_is_tensor, found)):
             for i, row in enumerate(self._rows):
                 if not isinstance(found[i], torch.Tensor):
@@ -264,7 +264,7 @@ class _Tree:
 
 def _column(module: torch.nn.Module, name: str) -> dict[str, Any]:
     """Where a module has a tensor of this name."""
-    return module._buffers if name in module._buffers else module._parameters  # type: ignore[return-value]
+    return module._buffers if name in module._buffers else module._parameters
 
 
 def object_of_dtype(name: str) -> torch.dtype:
