@@ -19,6 +19,7 @@ from . import deadline, dtypes
 from .examples import CannotCapture, CannotSize, Example, Signature
 from .left_alone import left_alone
 from .model import Argument, InputSpec, Mode, Parameter, Value
+from .shapes import by_shape
 from .sizes import value_of
 from .traces import Reader, Seen, Shared, Trace
 from .trees import CannotDescribe, described, is_scalar
@@ -183,16 +184,17 @@ class _Search:
         for mode, trace in self.traces.items():
             if not dtypes.asks(trace, own):
                 continue
+            shared = self.shared.copy()
             try:
                 with left_alone(self._module), deadline.within(self._budget_s):
                     for each in self._module.modules():
                         vars(each)["training"] = mode == "train"
                     tensors = dtypes.cast(self._module, self._signature.tensors[0], own, other)
                     static = tuple(dict.fromkeys(range(t.ndim), torch.export.Dim.STATIC) for t in tensors)
-                    again = _trace(self._module, self._signature, _Level("static", tensors, static), Shared())
+                    again = _trace(self._module, self._signature, _Level("static", tensors, static), shared)
             except (Exception, deadline.OutOfTime):
                 return None
-            decided = dtypes.decided(trace, again, own, other)
+            decided = dtypes.decided(trace, again, shared.constants, own, other)
             if decided is None:
                 return None
             known[mode] = decided
@@ -272,7 +274,7 @@ def _copied_into(buffer: torch.Tensor, value: Any, name: str, outputs: Sequence[
 def _trace(module: torch.nn.Module, signature: Signature, level: _Level, shared: Shared) -> Trace:
     told: list[Argument] = []
     flat = _Flat(module, signature, told.append)
-    with quiet(), torch.enable_grad(), watching(module) as watch:
+    with quiet(), torch.enable_grad(), by_shape(), watching(module) as watch:
         program = torch.export.export(flat, tuple(level.tensors), dynamic_shapes={"tensors": level.dims}, strict=False)
     plain = {path for path, each in module.named_modules() if type(each).__module__.startswith("torch.nn.")}
     return Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain))

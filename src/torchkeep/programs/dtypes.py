@@ -7,18 +7,19 @@ without memory: a constant that is the other dtype there follows, and one that i
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from .align import aligned
 from .model import Dtype, Float, OwnDtype, OwnLimit, leaves, parts, rebuilt
-from .traces import Step, Trace
+from .traces import Link, Step, Trace
 
-_OwnName = Literal["min", "max", "eps", "tiny"]
-_OWN: tuple[_OwnName, ...] = ("min", "max", "eps", "tiny")
+Limit: TypeAlias = Literal["min", "max", "eps", "tiny"]
+LIMITS: tuple[Limit, ...] = ("min", "max", "eps", "tiny")
 """Numbers that belong to a dtype, which masks and divisions are made of."""
 
 
@@ -65,43 +66,94 @@ def cast(
             if isinstance(each, torch.nn.RNNBase):  # keeps a list of its weights
                 setattr(each, name, made[id(tensor)])
             else:
-                held: dict[str, Any] = each._parameters if name in each._parameters else each._buffers
-                held[name] = made[id(tensor)]
+                column: dict[str, Any] = each._parameters if name in each._parameters else each._buffers
+                column[name] = made[id(tensor)]
     return [without_memory(tensor, every=False) for tensor in tensors]
 
 
-def decided(trace: Trace, again: Trace, own: torch.dtype, other: torch.dtype) -> Trace | None:
-    """The trace with what follows its dtype marked; None where one of its constants has no like in the other one."""
+def decided(
+    trace: Trace, again: Trace, constants: Sequence[torch.Tensor], own: torch.dtype, other: torch.dtype
+) -> Trace | None:
+    """The trace with what follows its dtype marked; None where one of its constants has no like in the other one.
+
+    `again` is the same in the other dtype, and `constants` are those that it uses.
+    """
     signs, others = ([(step.op, step.stack[-1:]) for step in each.steps] for each in (trace, again))
-    steps = list(trace.steps)
-    matched = set[int]()
-    for block in SequenceMatcher(None, signs, others, autojunk=False).get_matching_blocks():
-        for i, j in zip(range(block.a, block.a + block.size), range(block.b, block.b + block.size), strict=True):
-            steps[i] = _followed(steps[i], again.steps[j], own, other)
-            matched.add(i)
-    left = (step for i, step in enumerate(steps) if i not in matched)
+    pairs = {i: j for i, j in aligned(signs, others) if i is not None and j is not None}
+    left = (step for i, step in enumerate(trace.steps) if i not in pairs)
     if any(leaf == Dtype(_name(own)) for step in left for leaf in _leaves(step)):
         return None
-    return trace._replace(steps=steps)
+    follow = _Follow(trace, again, pairs, own, other)
+    steps = [
+        follow.step(step, again.steps[pairs[i]], constants) if i in pairs else step
+        for i, step in enumerate(trace.steps)
+    ]
+    return trace._replace(steps=steps, output=follow.mark(trace.output, again.output))
 
 
-def _followed(step: Step, again: Step, own: torch.dtype, other: torch.dtype) -> Step:
-    def mark(here: Any, there: Any) -> Any:
-        if here == Dtype(_name(own)) and there == Dtype(_name(other)):
+class _Follow:
+    """Two traces of one computation in two dtypes, and which of their steps are one."""
+
+    def __init__(
+        self, trace: Trace, again: Trace, pairs: Mapping[int, int], own: torch.dtype, other: torch.dtype
+    ) -> None:
+        self._trace = trace
+        self._pairs = pairs
+        self._own, self._other = own, other
+
+    def step(self, step: Step, again: Step, constants: Sequence[torch.Tensor]) -> Step:
+        """A step with its marks."""
+        if len(step.args) != len(again.args) or step.kwargs.keys() != again.kwargs.keys():
+            return step
+        if step.op in _COPIES and again.args[0].key.kind == "constant":
+            if constants[again.args[0].key.number].dtype == self._other:
+                return step._replace(
+                    op="aten._to_copy.default",
+                    schema=str(torch.ops.aten._to_copy.default._schema),
+                    args=(step.args[0],),
+                    kwargs={"dtype": OwnDtype()},
+                    defaults=(),
+                )
+            return step
+        kwargs = {key: self.mark(value, again.kwargs[key]) for key, value in step.kwargs.items()}
+        return step._replace(args=tuple(map(self.mark, step.args, again.args)), kwargs=kwargs)
+
+    def mark(self, here: Any, there: Any) -> Any:
+        """An argument with its marks."""
+        if isinstance(here, Link):
+            return self._link(here, there)
+        if here == Dtype(_name(self._own)) and there == Dtype(_name(self._other)):
             return OwnDtype()
         if isinstance(here, Float) and isinstance(there, Float) and here != there:
-            limit = _limit(here, own)
-            return OwnLimit(limit) if limit is not None and limit == _limit(there, other) else here
+            limit = _limit(here, self._own)
+            return OwnLimit(limit) if limit is not None and limit == _limit(there, self._other) else here
         below, beside = parts(here), parts(there)
         if not below or len(below) != len(beside):
             return here
         rest = iter(beside)
-        return rebuilt(here, lambda part: mark(part, next(rest)))
+        return rebuilt(here, lambda part: self.mark(part, next(rest)))
 
-    if len(step.args) != len(again.args) or step.kwargs.keys() != again.kwargs.keys():
-        return step
-    args = tuple(map(mark, step.args, again.args))
-    return step._replace(args=args, kwargs={key: mark(value, again.kwargs[key]) for key, value in step.kwargs.items()})
+    def _link(self, here: Link, there: Any) -> Link:
+        """What is referred to: a tensor before it was brought to a dtype that it had, where the code means that.
+
+        To torch a tensor and what `to` gives of it are one where `to` has nothing to do, so the reference here may be
+        to either; in the other dtype they are two.
+        """
+        link = here
+        while isinstance(there, Link):
+            key = link.key
+            number = self._pairs.get(key.number) if key.kind == "step" else key.number
+            if (key.kind, number) == tuple(there.key):
+                return link
+            step = self._trace.steps[key.number] if key.kind == "step" else None
+            if step is None or step.op not in _CASTS or not isinstance(step.args[0], Link):
+                break
+            link = step.args[0]
+        return here
+
+
+_COPIES = frozenset({"aten.clone.default", "aten.lift_fresh_copy.default"})
+_CASTS = frozenset({"aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten.to.other", "aten.type_as.default"})
 
 
 def _leaves(step: Step) -> Any:
@@ -109,10 +161,10 @@ def _leaves(step: Step) -> Any:
         yield from leaves(argument)
 
 
-def _limit(number: Float, dtype: torch.dtype) -> _OwnName | None:
+def _limit(number: Float, dtype: torch.dtype) -> Limit | None:
     """What a number is to a dtype."""
     value = float(number.text)
-    return next((name for name in _OWN if getattr(torch.finfo(dtype), name) == value), None)
+    return next((name for name in LIMITS if getattr(torch.finfo(dtype), name) == value), None)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -14,12 +14,12 @@ Calls are aligned by the module call that made them and their operator. What dif
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 import msgspec
 
 from . import check
+from .align import aligned
 from .capture import Captured
 from .examples import CannotCapture
 from .model import VERSION, Argument, Call, Choice, Mode, Parameter, Program, Value, leaves, parts, rebuilt
@@ -219,16 +219,9 @@ def _aligned(traces: Mapping[Mode, Trace]) -> Iterator[_Row]:
             yield _Row({mode: position})
         return
     signs = {mode: [(step.op, len(step.args), step.stack[-1:]) for step in traces[mode].steps] for mode in _MODES}
-    matcher = SequenceMatcher(None, signs["eval"], signs["train"], autojunk=False)
-    for tag, i, i_end, j, j_end in matcher.get_opcodes():
-        if tag == "equal":
-            for a, b in zip(range(i, i_end), range(j, j_end), strict=True):
-                yield _Row({"eval": a, "train": b})
-        else:
-            for a in range(i, i_end):
-                yield _Row({"eval": a})
-            for b in range(j, j_end):
-                yield _Row({"train": b})
+    for in_eval, in_train in aligned(signs["eval"], signs["train"]):
+        both: dict[Mode, int | None] = {"eval": in_eval, "train": in_train}
+        yield _Row({mode: position for mode, position in both.items() if position is not None})
 
 
 def _alike(a: Any, b: Any) -> bool:

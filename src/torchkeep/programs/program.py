@@ -77,12 +77,12 @@ def _about_sizes(found: Traced) -> Iterator[Finding]:
             )
     fixed: dict[tuple[str, int, int, str], list[Mode]] = {}
     for mode, trace in found.traces.items():
-        for place, size, line in trace.fixed:
-            fixed.setdefault((found.inputs[place.input].name, place.dim, size, line), []).append(mode)
-    for (name, dim, size, line), modes in fixed.items():
+        for dim, size, line in trace.fixed:
+            fixed.setdefault((found.inputs[dim.input].name, dim.dim, size, line), []).append(mode)
+    for (name, d, size, line), modes in fixed.items():
         where = "" if len(modes) == len(found.traces) else f" in {modes[0]} mode"
         by = f": {line} asks for it" if line else ""
-        yield Finding("sizes", "note", "", f"the size of {name} in dimension {dim} is always {size}{where}{by}.")
+        yield Finding("sizes", "note", "", f"the size of {name} in dimension {d} is always {size}{where}{by}.")
 
 
 def _about_state(found: Traced) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from .model import (
     Dict,
     Dtype,
     Extent,
+    Float,
     List,
     Mode,
     OwnDevice,
@@ -36,6 +37,7 @@ from .model import (
     Tuple,
     Value,
     leaves,
+    rebuilt,
 )
 from .places import tensor_at
 from .sizes import value_of, written_out
@@ -444,7 +446,7 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
     returned = list(dict.fromkeys(leaf.number for leaf in leaves(output) if isinstance(leaf, Value)))
     place = {number: i for i, number in enumerate(returned)}
     graph.output(tuple([made(Value(number)) for number in returned]))
-    renumbered = chosen(_renumbered(output, place), modes.choose)
+    renumbered = _renumbered(output, place, dtype)
     module = torch.fx.GraphModule({}, graph)
     calls = {node.name: number for node, number in numbers.items()}
     return _Function(module.forward, renumbered, has_regions, tuple(module.code.splitlines()), calls)
@@ -518,12 +520,15 @@ def _is_slice_of_values(argument: Argument) -> bool:
     return type(argument).__name__ == "Slice"
 
 
-def _renumbered(argument: Argument, place: Mapping[int, int]) -> Argument:
-    from .model import rebuilt
-
+def _renumbered(argument: Argument, place: Mapping[int, int], dtype: torch.dtype) -> Argument:
+    """What is returned in terms of the values that the function gives, for one dtype."""
     if isinstance(argument, Value):
         return Value(place[argument.number])
-    return rebuilt(argument, lambda part: _renumbered(part, place))
+    if isinstance(argument, OwnDtype):
+        return Dtype(_short(dtype))
+    if isinstance(argument, OwnLimit):
+        return Float(repr(getattr(torch.finfo(dtype), argument.name)))
+    return rebuilt(argument, lambda part: _renumbered(part, place, dtype))
 
 
 class _Modes:
