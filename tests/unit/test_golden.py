@@ -165,6 +165,7 @@ def test_the_model_is_left_as_it_was(mode: bool, path: Path) -> None:
     tensors, flags = list(model.parameters()), [each.training for each in model.modules()]
     random_states = random.getstate(), torch.get_rng_state(), np.random.get_state()[1].copy()
     threads, grad = torch.get_num_threads(), torch.is_grad_enabled()
+    kernels = torch._C._get_mkldnn_enabled()
     quietly_saved(model, path, example=(x,))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     assert all(a is b for a, b in zip(tensors, model.parameters(), strict=True))
@@ -176,6 +177,7 @@ def test_the_model_is_left_as_it_was(mode: bool, path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), random_states[1])
     assert (np.random.get_state()[1] == random_states[2]).all()
     assert (torch.get_num_threads(), torch.is_grad_enabled()) == (threads, grad)
+    assert torch._C._get_mkldnn_enabled() == kernels
     loaded = torchkeep.load(path, verify="outputs", mode="saved")
     assert all(torch.equal(before[name], tensor) for name, tensor in loaded.state_dict().items())
     assert [each.training for each in loaded.modules()] == flags
@@ -448,7 +450,7 @@ def test_samples_of_every_sort(dtype: torch.dtype) -> None:
 def test_the_tolerance_comes_from_evidence() -> None:
     model = nn.Sequential(*[layer for _ in range(6) for layer in (nn.Linear(64, 64), nn.Tanh())], nn.Linear(64, 10))
     found = outputs(golden(model, torch.randn(32, 64)))[""]
-    assert found.evidence.keys() == {"float64", "batch", "threads"}
+    assert found.evidence.keys() == {"float64", "batch", "threads", "kernels"}
     assert all(0 <= each < 1e-5 for each in found.evidence.values())
     assert found.evidence["float64"] > 0
     assert FLOOR_ULPS * EPS <= found.tolerance < 1e-4
@@ -523,13 +525,13 @@ def test_without_a_reference_the_floor_grows_with_depth() -> None:
             return x
 
     found = outputs(golden(Pinned(16), torch.randn(6, 8)))[""]
-    assert found.evidence.keys() == {"threads"}
+    assert found.evidence.keys() == {"threads", "kernels"}
     assert found.tolerance == pytest.approx(FLOOR_ULPS * EPS * 4)
 
 
 def test_no_copy_beyond_the_limit() -> None:
     found = golden(nn.Linear(8, 8), torch.randn(6, 8), limits=Limits(golden_reference_nbytes=100))
-    assert outputs(found)[""].evidence.keys() == {"threads"}
+    assert outputs(found)[""].evidence.keys() == {"threads", "kernels"}
 
 
 def test_when_time_is_up_nothing_more_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -545,7 +547,7 @@ def test_random_outputs_are_compared_under_a_seed(path: Path) -> None:
     assert any("draws random numbers in eval mode" in each.message for each in report.findings)
     kept = read(path)
     assert kept.examples[0].random
-    assert outputs(kept)[""].evidence.keys() == {"threads"}
+    assert outputs(kept)[""].evidence.keys() == {"threads", "kernels"}
     torch.manual_seed(77)
     before = torch.get_rng_state()
     told = torchkeep.verify(path, classes=[Returns, _noisy])
@@ -635,8 +637,8 @@ def test_other_forms_are_differences() -> None:
         return made
 
     found = golden(model(lambda y: {"a": y, "b": y.sum()}), x)
-    same = ({"['a']": "same", "['b']": "same"}, lambda y: OrderedDict(a=y, b=y.sum()))
-    assert verdicts(found, model(same[1])) == same[0]
+    for function in (lambda y: OrderedDict(a=y, b=y.sum()), lambda y: {"a": y, "b": y.sum(), "c": 3, "d": y.dtype}):
+        assert verdicts(found, model(function)) == {"['a']": "same", "['b']": "same"}
     cases: dict[str, Callable[[torch.Tensor], Any]] = {
         "output ['b'] is not there any more": lambda y: {"a": y},
         "output ['c'] was not there before": lambda y: {"a": y, "b": y.sum(), "c": y},
@@ -644,6 +646,7 @@ def test_other_forms_are_differences() -> None:
         "output ['a'] is float64, and was float32": lambda y: {"a": y.double(), "b": y.sum()},
         "output ['b'] is 3, and was a tensor": lambda y: {"a": y, "b": 3},
         "the call raised ZeroDivisionError": lambda y: 1 / 0,
+        "output ['c'][0] was not there before": lambda y: {"a": y, "b": y.sum(), "c": [y]},
         "of what the model returns, ['a'] is a object": lambda y: {"a": object()},
         "output ['b']: ": lambda y: {"a": y, "b": y.sum() + 1},
     }
@@ -709,7 +712,9 @@ def test_under_a_cast(path: Path) -> None:
         loaded = torchkeep.load(path, dtype=torch.float64, verify="outputs")
     assert torchkeep.report_of(loaded).outputs[0].verdict == "within"
     kept = read(path)
-    loose = kept._replace(examples=(kept.examples[0]._replace(outputs=(outputs(kept)[""]._replace(tolerance=0.01),)),))
+    loose = kept._replace(
+        examples=(kept.examples[0]._replace(outputs=(outputs(kept)[""]._replace(tolerance=0.01, evidence={}),)),)
+    )
     [check] = compare(loose, model.to(torch.bfloat16), dtype=torch.bfloat16)
     assert check.verdict == "unknown"
     assert "the rounding of bfloat16 may change the output in any way" in check.message

@@ -2,7 +2,8 @@
 
 Two runs in a row on one machine differ by nothing, so they say nothing of how far another machine, another release of
 torch or another number of threads may be off. What may be expected is measured when the model is saved, from outside of
-its own arithmetic: by a run in another precision, by the batch in two halves, and by another number of threads.
+its own arithmetic: by a run in another precision, by the batch in two halves, by another number of threads, and without
+oneDNN, whose kernels sum in an order of their own.
 
 **The bound.** An element that was y may be off by ``tolerance * (scale + |y|)``: what torch calls rtol is the
 tolerance, and what it calls atol is tolerance * scale. The *scale* of an output is the median of the sizes of its
@@ -95,7 +96,7 @@ class GoldenOutput(NamedTuple):
         scale: the size of a usual element.
         tolerance: see the module's docstring; of integers and bools, the share of them that may differ.
         evidence: the largest deviation of each sort of run: ``"float64"`` (``"float32"`` of a model in float64),
-            ``"batch"``, ``"threads"``. What could not be measured is absent.
+            ``"batch"``, ``"threads"``, ``"kernels"``. What could not be measured is absent.
     """
 
     where: str
@@ -277,7 +278,9 @@ def tensors_in(obj: Any) -> Iterator[torch.Tensor]:
 
 
 def leaves_of(output: Any) -> dict[str, Leaf]:
-    """What a call returned, by how it is reached. Names are told as keys, whatever holds them; None is left out.
+    """What a call returned, by how it is reached: tensors, numbers and texts.
+
+    Names are told as keys, whatever holds them. What says nothing of a result is left out: None, dtypes, devices.
 
     Raises:
         CannotKeep: it is made of something else than tensors and data.
@@ -305,9 +308,8 @@ def _flat(argument: Argument, found: Sequence[Leaf], where: str) -> Iterator[tup
         keys = argument.keys if isinstance(argument, Dict) else argument.fields
         for key, value in zip(keys, argument.values, strict=True):
             yield from _flat(value, found, f"{where}[{brief(key)}]")
-    elif argument is not None:
-        value = object_of(argument)
-        yield where, value if isinstance(value, bool | int | float | str) else str(value)
+    elif argument is not None and isinstance(value := object_of(argument), bool | int | float | str):
+        yield where, value
 
 
 class Running:
@@ -429,7 +431,9 @@ class _Keeper:
         return value
 
     def _tolerance(self, value: Leaf, seen: Sequence[float], has_reference: bool) -> float:
-        if isinstance(value, bool | int | str) or (isinstance(value, torch.Tensor) and not is_floating(value.dtype)):
+        if isinstance(value, bool | int | str):
+            return 0.0
+        if isinstance(value, torch.Tensor) and not is_floating(value.dtype):
             return min(1.0, SAFETY * max(seen, default=0.0))
         own = eps_of(value.dtype) if isinstance(value, torch.Tensor) else 0.0
         floor = floor_of(max(own, self._coarsest) or torch.finfo(torch.float32).eps)
@@ -457,6 +461,9 @@ class _Keeper:
             found[sort] = {where: each for where, each in seen.items() if each is not None}
 
         measure("threads", lambda: self._with_other_threads(call))
+        has_others: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        if has_others and self._run.device.type == "cpu" and self._coarsest < _HALF_EPS:
+            measure("kernels", lambda: self._with_other_kernels(call))
         if random:  # draws hang on the dtype and on the order
             return found
         reference: dict[str, Leaf] = {}
@@ -484,6 +491,15 @@ class _Keeper:
             found: dict[str, Leaf] = self._run(call)
         finally:
             torch.set_num_threads(before)
+        return found
+
+    def _with_other_kernels(self, call: Call) -> dict[str, Leaf]:
+        before = torch._C._get_mkldnn_enabled()  # `torch.backends.mkldnn.flags` sets more than this, and warns
+        try:
+            torch._C._set_mkldnn_enabled(False)
+            found: dict[str, Leaf] = self._run(call)
+        finally:
+            torch._C._set_mkldnn_enabled(before)
         return found
 
     def _in_other_precision(self, call: Call, reference: dict[str, Leaf], halves: dict[str, Leaf]) -> dict[str, Leaf]:

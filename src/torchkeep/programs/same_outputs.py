@@ -9,6 +9,7 @@ from xxhash import xxh3_64_hexdigest
 
 from ..errors import brief, brief_text
 from .golden import (
+    SAFETY,
     CannotKeep,
     Golden,
     GoldenExample,
@@ -19,6 +20,7 @@ from .golden import (
     bytes_of,
     call_of,
     eps_of,
+    floor_of,
     in_double,
     is_floating,
     is_same,
@@ -90,7 +92,7 @@ def _compare_call(i: int, example: GoldenExample, run: Running, dtype: torch.dty
                 found.append(_different(i, where, f"cannot be compared: {brief_text(str(error))}"))
         else:
             found.append(_different(i, where, "is not there any more"))
-    new = [where for where in outputs if where not in expected]
+    new = [where for where, value in outputs.items() if where not in expected and isinstance(value, torch.Tensor)]
     return found + [_different(i, where, "was not there before") for where in new]
 
 
@@ -101,6 +103,8 @@ def _compare_output(i: int, golden: GoldenOutput, now: Leaf, cast_to: torch.dtyp
     if not isinstance(was, torch.Tensor | Sampled) or not isinstance(now, torch.Tensor):
         if type(was) is type(now) and was == now:
             return _SAME._replace(example=i, where=golden.where)
+        if cast_to is not None and type(was) is type(now):
+            return _untold(i, golden.where, cast_to)
         return _different(i, golden.where, f"is {_what(now)}, and was {_what(was)}")
     dtype: torch.dtype = getattr(torch, was.dtype) if isinstance(was, Sampled) else was.dtype
     if tuple(was.shape) != tuple(now.shape):
@@ -114,12 +118,24 @@ def _compare_output(i: int, golden: GoldenOutput, now: Leaf, cast_to: torch.dtyp
     if cast_to is None:
         return _compare_values(i, golden, was, now, golden.tolerance)
     if is_floating(dtype):  # a rounding error is in proportion to eps
-        tolerance = golden.tolerance * max(1.0, max(eps_of(cast_to), eps_of(now.dtype)) / eps_of(dtype))
+        tolerance = _of_rounding(golden, dtype) * max(1.0, max(eps_of(cast_to), eps_of(now.dtype)) / eps_of(dtype))
         if tolerance < 1:
             return _compare_values(i, golden, was, now, tolerance)
+    return _untold(i, golden.where, cast_to)
+
+
+def _of_rounding(golden: GoldenOutput, dtype: torch.dtype) -> float:
+    """The part of a tolerance that a run in another precision showed, if there was one: it grows with eps."""
+    seen = golden.evidence.get("float64", golden.evidence.get("float32"))
+    if seen is None or golden.scale == 0:
+        return golden.tolerance
+    return min(golden.tolerance, max(SAFETY * seen / golden.scale, floor_of(eps_of(dtype))))
+
+
+def _untold(i: int, where: str, cast_to: torch.dtype) -> Compared:
     name = str(cast_to).removeprefix("torch.")
-    text = f"not compared: the rounding of {name} may change {output_text(golden.where)} in any way"
-    return Compared(i, golden.where, "unknown", text)
+    text = f"not compared: the rounding of {name} may change {output_text(where)} in any way"
+    return Compared(i, where, "unknown", text)
 
 
 _SAME = Compared(0, "", "same", "same bits")
