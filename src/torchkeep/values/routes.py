@@ -122,7 +122,7 @@ class _Choice:
         first = self._document.nodes[self._positions[0]]
         if isinstance(first, Typed) and first.kind == "module":  # its own objects were for the code of its class
             found.findings = [
-                msgspec.structs.replace(finding, severity="note") if finding.code in ("record", "plain") else finding
+                msgspec.structs.replace(finding, severity="note") if finding.code in _OF_OBJECTS else finding
                 for finding in found.findings
             ]
         return found
@@ -186,6 +186,9 @@ def _told(closed: LoadError) -> Finding:
     hint = f"To have it on its classes, pass {classes_in_code(closed.names)}; route='program' says that this is meant."
     return Finding("program", "warning", "", message, hint)
 
+
+_OF_OBJECTS = ("record", "plain", "unsaveable")
+"""Findings about what a model holds beside its weights."""
 
 _SHOWN = 8
 """Names that a message lists."""
