@@ -276,7 +276,7 @@ def _trace(module: torch.nn.Module, signature: Signature, level: _Level, shared:
     with quiet(), torch.enable_grad(), by_shape(), watching(module) as watch:
         program = torch.export.export(flat, tuple(level.tensors), dynamic_shapes={"tensors": level.dims}, strict=False)
     plain = {path for path, each in module.named_modules() if type(each).__module__.startswith("torch.nn.")}
-    return Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain))
+    return Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain, watch.asked))
 
 
 # --- which sizes vary -------------------------------------------------------------------------------
