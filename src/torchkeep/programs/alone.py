@@ -133,7 +133,7 @@ class _Alone:
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.changed: set[str] = set()
-        self._counts: list[tuple[dict[str, Any], str, Any]] = []
+        self._counts: list[tuple[dict[str, Any], str, Any, str]] = []
         self._states: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
         self._held: list[tuple[str, Any, Any]] = []
         self._met: set[int] = set()
@@ -162,8 +162,8 @@ class _Alone:
     def note(self) -> None:
         """Note what is others than before: within the call, since torch puts back some of it after its capture."""
         self._counts = [
-            (state, name, value)
-            for _, state, before in self._states
+            (state, name, value, f"{path}.{name}".removeprefix("."))
+            for path, state, before in self._states
             for name, value in state.items()
             if type(value) in (int, float, bool, str) and name != "training" and value != before.get(name)
         ]
@@ -176,9 +176,13 @@ class _Alone:
 
     def go_on(self) -> bool:
         """Set numbers and texts to what the call set them to; whether there are any."""
-        for state, name, value in self._counts:
+        for state, name, value, _ in self._counts:
             state[name] = value
         return bool(self._counts)
+
+    def forget(self) -> None:
+        """These make no difference to the next call."""
+        self.changed -= {path for *_, path in self._counts}
 
     def put_back(self) -> None:
         """Make everything as it was."""

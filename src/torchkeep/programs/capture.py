@@ -157,6 +157,7 @@ class _Search:
                     trace = _trace(self._module, self._signature, level, shared, alone.note)
                     if alone.go_on():
                         self._require_the_same(trace, level, shared, sorted(alone.changed))
+                        alone.forget()
                 self._require_example(trace)
             except CannotCapture as error:
                 why, final = str(error), not isinstance(error, CannotSize)
