@@ -1,6 +1,7 @@
 # make demo    run the demonstration
 # make test    every check: lint, types, import rules, tests with branch coverage
 # make fuzz    property tests and attacks, on many more objects and files than `make test` looks at
+# make zoo     every architecture of the gallery run by its program, with a table of what is right; some minutes
 # make lint    the checks that run no test
 # make format  let ruff repair what it can
 # make bench   the benchmarks
@@ -17,7 +18,7 @@ MADE_FROM := pyproject.toml constraints.txt src/torchkeep/_version.py
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: demo test fuzz lint format bench clean
+.PHONY: demo test fuzz zoo lint format bench clean
 
 demo: .venv/.demo
 	$(BIN)/python demo/two_ways.py
@@ -29,6 +30,9 @@ test: lint
 fuzz: .venv/.dev
 	HYPOTHESIS_PROFILE=fuzz OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) tests/property tests/attacks
 	$(BIN)/python tests/attacks/ops_fuzz.py --seconds 1800 --workers $(WORKERS) --fence
+
+zoo: .venv/.dev
+	HF_HUB_OFFLINE=1 PYTHONPATH=tests/interop $(BIN)/python -W ignore -m gallery.programs
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

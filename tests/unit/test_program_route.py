@@ -414,7 +414,7 @@ def test_saving_leaves_the_model_as_it_was(tmp_path: Path) -> None:
     assert not loaded.get_parameter("head.weight").requires_grad
 
 
-@pytest.mark.parametrize("sizes", ["static", "batch", "auto", {"x": {0: torch.export.Dim.AUTO}}, None])
+@pytest.mark.parametrize("sizes", ["static", "batch", "auto", {"input": {0: torch.export.Dim.AUTO}}, None])
 def test_which_sizes_vary(tmp_path: Path, sizes: Any) -> None:
     net = nn.Conv2d(1, 2, 3)
     torchkeep.save(

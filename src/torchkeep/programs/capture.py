@@ -155,7 +155,10 @@ class _Search:
                 with left_alone(self._module) as alone, deadline.within(limit):
                     for each in self._module.modules():
                         vars(each)["training"] = mode == "train"
-                    trace = _trace(self._module, self._signature, level, shared)
+                    trace = _trace(self._module, self._signature, level, shared, alone.note)
+                    if alone.go_on():
+                        self._require_the_same(trace, level, shared, sorted(alone.changed))
+                        alone.forget()
                 self._require_example(trace)
             except CannotCapture as error:
                 why, final = str(error), not isinstance(error, CannotSize)
@@ -201,6 +204,19 @@ class _Search:
         self.traces = known
         return str(own).removeprefix("torch.")
 
+    def _require_the_same(self, trace: Trace, level: _Level, shared: Shared, changed: Sequence[str]) -> None:
+        """A second call computes what the first did, though the first set attributes.
+
+        Raises:
+            CannotCapture: it does not, and a program would go on as in the first call.
+        """
+        again = _trace(self._module, self._signature, level, shared.copy())
+        if again.steps != trace.steps or again.output != trace.output:
+            raise CannotCapture(
+                f"a call changes {', '.join(map(brief_text, changed[:8]))}, and the next one computes something else "
+                "by it; make it a buffer that is changed in place"
+            )
+
     def _require_example(self, trace: Trace) -> None:
         """The example itself is a call of what was captured.
 
@@ -223,11 +239,18 @@ _HOPELESS = frozenset({"GuardOnDataDependentSymNode", "DataDependentOutputExcept
 class _Flat(torch.nn.Module):
     """The module as a function from tensors to tensors; what its output is made of is kept beside it."""
 
-    def __init__(self, module: torch.nn.Module, signature: Signature, tell: Callable[[Argument], None]) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        signature: Signature,
+        tell: Callable[[Argument], None],
+        called: Callable[[], None],
+    ) -> None:
         super().__init__()
         self.model = module
         self._signature = signature
         self._tell = tell  # torch takes back what is assigned to a module meanwhile
+        self._called = called
 
     def forward(self, *tensors: torch.Tensor) -> tuple[Any, ...]:
         found: list[Any] = []
@@ -257,6 +280,7 @@ class _Flat(torch.nn.Module):
             if isinstance(before, torch.Tensor) and column.get(name) is not before:
                 _copied_into(before, column.get(name), name, found)
                 column[name] = before
+        self._called()
         return tuple(found)
 
 
@@ -271,13 +295,19 @@ def _copied_into(buffer: torch.Tensor, value: Any, name: str, outputs: Sequence[
         buffer.copy_(value)
 
 
-def _trace(module: torch.nn.Module, signature: Signature, level: _Level, shared: Shared) -> Trace:
+def _trace(
+    module: torch.nn.Module,
+    signature: Signature,
+    level: _Level,
+    shared: Shared,
+    called: Callable[[], None] = lambda: None,
+) -> Trace:
     told: list[Argument] = []
-    flat = _Flat(module, signature, told.append)
+    flat = _Flat(module, signature, told.append, called)
     with quiet(), torch.enable_grad(), by_shape(), watching(module) as watch:
         program = torch.export.export(flat, tuple(level.tensors), dynamic_shapes={"tensors": level.dims}, strict=False)
     plain = {path for path, each in module.named_modules() if type(each).__module__.startswith("torch.nn.")}
-    return Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain))
+    return Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain, watch.asked))
 
 
 # --- which sizes vary -------------------------------------------------------------------------------

@@ -31,12 +31,13 @@ class Alone:
     writes into tensors is the business of `Storages`.
 
     Attributes:
-        changed: where it changed something, once that is put back.
+        changed: where it changed something, once that is noted.
         tensors: every tensor that was met on the way.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.changed: set[str] = set()
+        self._counts: list[tuple[dict[str, Any], str, Any, str]] = []
         self._states: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
         self._held: list[tuple[str, Any, Any]] = []
         self._met: set[int] = set()
@@ -65,22 +66,45 @@ class Alone:
                 inner = list(vars(value).values())
             stack += [(path, each) for each in inner]
 
-    def put_back(self) -> None:
-        """Make everything as it was, and note what was not."""
+    def note(self) -> None:
+        """Note what is others than before: within the call, since torch puts back some of it after its capture."""
+        self._counts = [
+            (state, name, value, f"{path}.{name}".removeprefix("."))
+            for path, state, before in self._states
+            for name, value in state.items()
+            if type(value) in (int, float, bool, str) and name != "training" and value != before.get(name)
+        ]
         for path, state, before in self._states:
             if not _is_same(state, before):
                 names = [name for name in {**before, **state} if not _alike(state.get(name, state), before.get(name))]
                 self.changed |= {f"{path}.{name}".removeprefix(".") for name in names if name != "training"}
+        self.changed |= {path for path, held, before in self._held if not _is_same(held, before)}
+        self.changed = {path for path in self.changed if path.rpartition(".")[2] not in _TORCHS}
+
+    def go_on(self) -> bool:
+        """Set numbers and texts to what the call set them to; whether there are any."""
+        for state, name, value, _ in self._counts:
+            state[name] = value
+        return bool(self._counts)
+
+    def forget(self) -> None:
+        """These make no difference to the next call."""
+        self.changed -= {path for *_, path in self._counts}
+
+    def put_back(self) -> None:
+        """Make everything as it was."""
+        for _, state, before in self._states:
+            if not _is_same(state, before):
                 state.clear()
                 state.update(before)
-        for path, held, before in self._held:
-            if _is_same(held, before):
-                continue
-            self.changed.add(path)
-            held.clear()
-            held.extend(before) if isinstance(held, list | deque) else held.update(before)
+        for _, held, before in self._held:
+            if not _is_same(held, before):
+                held.clear()
+                held.extend(before) if isinstance(held, list | deque) else held.update(before)
 
 
+_TORCHS = frozenset({"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"})
+"""Where torch puts tensors without memory for the time of a capture."""
 _HELD = (list, dict, set, OrderedDict, deque)
 _MOST_HELD = 100_000
 """Objects of a module that are looked at; a graph of nodes that an attribute holds may be of any size."""

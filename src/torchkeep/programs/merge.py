@@ -71,7 +71,7 @@ class _Merged:
             for reader, paths in trace.seen.reads.items():
                 self._reads.setdefault(reader, set()).update(paths)
         self._plain = next(iter(self._traces.values())).seen.plain
-        self._modules: dict[str, int] = {}
+        self._modules: dict[str, int] = {"": 0}
         self._ops: dict[tuple[str, str], int] = {}
 
     def program(self) -> Program:

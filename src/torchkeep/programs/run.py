@@ -467,6 +467,9 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
     return _Function(module.forward, renumbered, has_regions, tuple(module.code.splitlines()), calls)
 
 
+_specialised._torchdynamo_disable = True  # type: ignore[attr-defined]  # as torch.compiler.disable, which imports dynamo
+
+
 def _dtype(program: Program, now: torch.dtype | None) -> torch.dtype:
     """What constants are that follow the dtype of the module.
 

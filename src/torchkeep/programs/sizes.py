@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import sympy  # type: ignore[import-untyped]
 import torch
 
 from ..errors import CallError
@@ -26,7 +27,7 @@ class Fixed(NamedTuple):
 class Sizes:
     """Shapes of the inputs, and what the code asked of their sizes, as arithmetic on sizes of inputs."""
 
-    def __init__(self, tensors: list[torch.Tensor]) -> None:
+    def __init__(self, tensors: list[torch.Tensor], asked: Sequence[tuple[Any, bool]] = ()) -> None:
         self._where: dict[Any, Dim] = {}
         self.shapes: list[tuple[Extent | None, ...]] = []
         self.guards: list[Extent] = []
@@ -43,6 +44,8 @@ class Sizes:
             self.shapes.append(tuple(self._size(size, Dim(i, d)) for d, size in enumerate(tensor.shape)))
         if env is not None:
             self._read_guards(env)
+            for expression, result in asked:
+                self._require(env.simplify(expression if result else sympy.Not(expression)))
 
     def _size(self, size: Any, here: Dim) -> Extent | None:
         if not isinstance(size, torch.SymInt):
@@ -71,9 +74,16 @@ class Sizes:
                 continue
             if _of_metadata(guard) and type(expression).__name__ in _COMPARISONS:
                 continue
-            found = self._extent(expression)
-            if found not in self.guards:
-                self.guards.append(found)
+            self._require(expression, always=True)
+
+    def _require(self, expression: Any, *, always: bool = False) -> None:
+        """Add a guard, if it is not known or `always` added, where sizes of 0 or 1 would not hold to it."""
+        symbols = sorted(getattr(expression, "free_symbols", ()), key=str)
+        if not symbols or not (always or any(_fails(expression, symbols, small) for small in (0, 1))):
+            return
+        found = self._extent(expression)
+        if found not in self.guards:
+            self.guards.append(found)
 
     def _extent(self, expression: Any) -> Extent:
         """Arithmetic of sympy as data; symbols are sizes of inputs."""
@@ -89,6 +99,14 @@ class Sizes:
         if name not in _FORMULA_OF:
             raise CannotSize(f"a size is computed by {name} ({expression}), which no program holds")
         return Formula(_FORMULA_OF[name], tuple(self._extent(each) for each in expression.args))
+
+
+def _fails(expression: Any, symbols: Sequence[Any], small: int) -> bool:
+    """Whether a comparison may be false where one of the sizes, or all of them, are this small."""
+    every = dict.fromkeys(symbols, small)
+    return any(expression.subs(each) != sympy.true for each in ({symbols[i]: small} for i in range(len(symbols)))) or (
+        expression.subs(every) != sympy.true
+    )
 
 
 def _fixed_by(node: Any) -> str:

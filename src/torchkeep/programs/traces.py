@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
+import sympy  # type: ignore[import-untyped]
 import torch
 
 from ..errors import brief, brief_text
@@ -63,11 +64,13 @@ class Seen(NamedTuple):
         called: how often each module was called, by its path, also those that made no call of an operator.
         reads: of each module, by its path, whose `training` flags its code read.
         plain: paths of the modules whose code is torch's own: these decide by nothing else than they read.
+        asked: comparisons of sizes that the code made, as sympy has them, and how they came out.
     """
 
     called: Mapping[str, int]
     reads: Mapping[str, Set[str]]
     plain: Set[str]
+    asked: Sequence[tuple[Any, bool]]
 
 
 class Trace(NamedTuple):
@@ -155,6 +158,7 @@ class Reader:
         self._shared = shared
         self._steps: list[Step] = []
         self._links: dict[torch.fx.Node, Any] = {}
+        self._squeezed: list[tuple[Any, bool]] = []
         self._device = self._own_device()
 
     def trace(self, seen: Seen) -> Trace:
@@ -163,7 +167,7 @@ class Reader:
         inputs = self._placeholders()
         returned = self._run(graph, ())
         output = _linked(self._output, returned)
-        sizes = Sizes([node.meta["val"] for node in inputs])
+        sizes = Sizes([node.meta["val"] for node in inputs], [*seen.asked, *self._squeezed])
         return Trace(self._steps, output, sizes.shapes, sizes.guards, sizes.fixed, seen)
 
     def _own_device(self) -> torch.device | None:
@@ -231,7 +235,17 @@ class Reader:
                     f"it uses {target}, which is not among the operators that a file may name{_line(node)}"
                 )
 
+    def _squeeze(self, node: torch.fx.Node) -> None:
+        """Sizes that vary and would be taken away if they were 1: then the code would see another number of sizes."""
+        shape = node.args[0].meta["val"].shape  # type: ignore[union-attr]
+        dims = node.args[1] if len(node.args) > 1 else range(len(shape))
+        for d in [dims] if isinstance(dims, int) else dims:  # type: ignore[union-attr]
+            if isinstance(size := shape[d], torch.SymInt):
+                self._squeezed.append((sympy.Eq(size.node.expr, 1), False))
+
     def _step(self, node: torch.fx.Node, name: str, stack: tuple[Within, ...]) -> None:
+        if name.startswith("aten.squeeze"):
+            self._squeeze(node)
         args, kwargs = _normalised(node.target, node.args, node.kwargs)
         schema = getattr(node.target, "_schema", "")
         self._emit(

@@ -1,4 +1,4 @@
-"""What is seen of a module while its code runs: which modules it calls, whose flags it reads, what it draws."""
+"""What is seen of a module while its code runs: the modules that it calls, the flags that it reads, what it draws."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import random
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import torch
+from torch.fx.experimental.symbolic_shapes import uninteresting_files
 
 from .left_alone import left_alone
 
@@ -50,6 +51,7 @@ class _Watch:
         self._stack: list[str] = []
         self.called: Counter[str] = Counter()
         self.reads: dict[str, set[str]] = {}
+        self.asked: list[tuple[Any, bool]] = []
 
     def enter(self, module: torch.nn.Module, _: Any) -> None:
         """A module is called."""
@@ -66,6 +68,19 @@ class _Watch:
         """The flag of a module is read, by the code of the module that was called last."""
         if self._stack and (path := self._paths.get(id(module))) is not None:
             self.reads.setdefault(self._stack[-1], set()).add(path)
+
+    def compared(self, expression: Any, result: bool) -> None:
+        """Code compared sizes that vary. To torch they are 2 or more, and it notes nothing where that tells enough."""
+        caller = sys._getframe(2).f_code.co_filename.replace("\\", "/")
+        if not any(part in caller for part in _OPERATORS):
+            self.asked.append((expression, result))
+
+
+_OPERATORS = tuple(
+    f"/torch/{each}"
+    for each in ("_subclasses/", "_ops.py", "_refs/", "_prims", "_decomp/", "_meta_", "fx/", "_export/")
+)
+"""Where torch works out what an operator gives, and asks for itself."""
 
 
 class _Flag:
@@ -92,10 +107,21 @@ def watching(module: torch.nn.Module) -> Iterator[_Watch]:
         hooks.register_module_forward_pre_hook(watch.enter),
         hooks.register_module_forward_hook(watch.leave, always_call=True),
     ]
+    truth: Callable[[torch.SymBool], bool] = torch.SymBool.__bool__
+
+    def told(asked: torch.SymBool) -> bool:
+        expression = asked.node.expr
+        result = truth(asked)
+        watch.compared(expression, result)
+        return result
+
+    uninteresting_files().add(__file__)  # torch notes the line that asks
     torch.nn.Module.training = _Flag(watch)  # type: ignore[assignment]
+    torch.SymBool.__bool__ = told  # type: ignore[method-assign]
     try:
         yield watch
     finally:
+        torch.SymBool.__bool__ = truth  # type: ignore[method-assign]
         del torch.nn.Module.training
         for handle in handles:
             handle.remove()

@@ -222,15 +222,17 @@ def _check_hooks(document: Document, node: Typed, result: Audit, allowed: frozen
             raise LoadError(
                 f"{path}: {name} had a {' and a '.join(hooks)} when it was saved, and hooks are code, which no "
                 'file holds. Nothing was loaded. Pass allow={"hooks"} to load it without, and register them again.'
-                f"{_by_program(node, path)}"
+                f"{_by_program(document, path)}"
             )
         result.findings.append(Finding("hooks", "warning", "", f"{name} came back without its {', '.join(hooks)}."))
 
 
-def _by_program(node: Typed, path: str) -> str:
-    return f" Or load what it computed with them: torchkeep.load({path!r}, route='program')." * (
-        "program" in node.fields
-    )
+def _by_program(document: Document, path: str) -> str:
+    return f" Or load what it computed with them: torchkeep.load({path!r}, route='program')." * _has_program(document)
+
+
+def _has_program(document: Document) -> bool:
+    return any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes)
 
 
 def _check_known_hooks(document: Document, node: Typed, cls: type | None, path: str) -> None:
@@ -435,7 +437,7 @@ def _trust_message(
 
 def _routes_without_classes(document: Document, path: str) -> Iterator[str]:
     """The ways to a file that need none of the classes that it names."""
-    if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
+    if _has_program(document):
         yield f"  program, needs no class             torchkeep.load({path!r}, route='program')"
     yield f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})"
     yield f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')"
@@ -525,7 +527,7 @@ def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]], docu
         if name != now:
             lines.append(f"  (the file calls it {name})")
     lines.append('Or pass allow={"changed"} to load it without them.')
-    if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
+    if _has_program(document):
         lines.append(f"Or load what it computed then: torchkeep.load({path!r}, route='program').")
     return "\n".join(lines)
 

@@ -111,6 +111,7 @@ add(
     DECODER | {"num_local_experts": 3, "num_experts_per_tok": 2},
     input_ids=TOKENS,
 )
+add("qwen2", "Qwen2ForCausalLM", "Qwen2Config", DECODER, input_ids=TOKENS)
 add("qwen3", "Qwen3ForCausalLM", "Qwen3Config", DECODER, input_ids=TOKENS)
 add("gemma2", "Gemma2ForCausalLM", "Gemma2Config", DECODER | {"query_pre_attn_scalar": 8}, input_ids=TOKENS)
 add("phi", "PhiForCausalLM", "PhiConfig", TINY | {"num_key_value_heads": 2}, input_ids=TOKENS)
@@ -151,6 +152,13 @@ add(
     },
     input_ids=TOKENS,
     labels=TOKENS,
+)
+add(
+    "t5_encoder",
+    "T5EncoderModel",
+    "T5Config",
+    {"vocab_size": 40, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2},
+    input_ids=TOKENS,
 )
 add(
     "bart",
