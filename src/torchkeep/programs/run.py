@@ -7,6 +7,7 @@ copied, compiled and trained, and its tensors may be replaced.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, NoReturn
@@ -101,7 +102,10 @@ class Runner:
         function = self._made.get(key)
         if function is None:
             _require_plain((*state, *self.constants))
-            function = self._made[key] = _specialised(self.program, self._targets, _Key(*key))
+            make = _specialised
+            if (dynamo := sys.modules.get("torch._dynamo")) is not None:
+                make = dynamo.disable(make)  # what is compiled is the function, not how it is made
+            function = self._made[key] = make(self.program, self._targets, _Key(*key))
         constants = self._constants(device)
         try:
             if function.has_regions:
@@ -465,9 +469,6 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
     module = torch.fx.GraphModule({}, graph)
     calls = {node.name: number for node, number in numbers.items()}
     return _Function(module.forward, renumbered, has_regions, tuple(module.code.splitlines()), calls)
-
-
-_specialised._torchdynamo_disable = True  # type: ignore[attr-defined]  # as torch.compiler.disable, which imports dynamo
 
 
 def _dtype(program: Program, now: torch.dtype | None) -> torch.dtype:
