@@ -1065,3 +1065,12 @@ def _threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     assert torch.get_num_threads() == before
+
+
+def test_equal_saves_are_equal(path: Path) -> None:
+    model, x = Net(), torch.randn(6, 8)
+    quietly_saved(model, path, example=(x,))
+    once = path.read_bytes()
+    torch.manual_seed(5)
+    quietly_saved(model, path, example=(x,))
+    assert path.read_bytes() == once
