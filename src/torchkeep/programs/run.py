@@ -7,7 +7,7 @@ copied, compiled and trained, and its tensors may be replaced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, NoReturn
 from weakref import WeakKeyDictionary
@@ -18,7 +18,7 @@ from ..errors import CallError, TorchkeepError, brief, brief_text
 from . import growth
 from .check import check
 from .direct import DIRECT
-from .guards import guard_of, varies
+from .guards import guard_of, plain, varies
 from .model import (
     Argument,
     Call,
@@ -100,6 +100,7 @@ class Runner:
         key = (flags, device, dtype)
         function = self._made.get(key)
         if function is None:
+            _require_plain((*state, *self.constants))
             function = self._made[key] = _specialised(self.program, self._targets, _Key(*key))
         constants = self._constants(device)
         try:
@@ -153,6 +154,7 @@ class Runner:
     def _check_inputs(self, inputs: Sequence[torch.Tensor], mode: Mode) -> None:
         """Kinds and sizes are those that the capture allows, in the mode that the module is in."""
         wanted = self._wanted[mode]
+        _require_plain(inputs)
         for tensor, (rank, category) in zip(inputs, wanted.kinds, strict=True):
             if tensor.dim() != rank or _CATEGORY.get(tensor.dtype) != category:
                 self._refuse_kind(inputs)
@@ -185,6 +187,19 @@ class Runner:
             f"captured for {value_of(wanted, inputs)}{made}. To let it vary, save the model again with two examples of "
             "different sizes"
         )
+
+
+def _require_plain(tensors: Iterable[torch.Tensor]) -> None:
+    """The operators are made for tensors of plain memory, and believe that they get them.
+
+    Raises:
+        CallError: one is sparse, quantized, nested, without memory, or the like.
+    """
+    for tensor in tensors:
+        if not plain(tensor):
+            kind = str(tensor.layout if tensor.layout is not torch.strided else tensor.dtype).removeprefix("torch.")
+            kind = "meta" if tensor.is_meta else "nested" if tensor.is_nested else kind
+            raise CallError(f"the computation takes plain tensors, and one is {kind}")
 
 
 class _Wanted(NamedTuple):
