@@ -517,6 +517,7 @@ def verify(
         LimitError: it asks for more than the limits allow.
         KeyMissingError: there is no such part.
         DeviceError: torch or this machine does not have the device.
+        LoadError: the example needs what this torch does not have, such as a dtype.
         PathError: the file system or the storage refused.
     """
     name = _name(path)

@@ -968,6 +968,68 @@ def test_a_fresh_process(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+def test_without_golden_outputs_no_torch_is_needed(path: Path) -> None:
+    torchkeep.save(nn.Linear(8, 4), path)
+    code = "import sys, torchkeep; assert torchkeep.verify(sys.argv[1]).ok; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_saved_again_without_an_example_it_is_gone(path: Path) -> None:
+    quietly_saved(nn.Linear(8, 4), path, example=(torch.randn(6, 8),))
+    quietly_saved(torchkeep.load(path), path)
+    assert torchkeep.inspect(path).golden == {}
+
+
+def test_code_that_the_first_run_cannot_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What raises only where operators are watched is run all the same, and its buffers are put back."""
+    from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+    class Shy(Net):
+        def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            if _get_current_dispatch_mode() is not None:
+                raise NotImplementedError("not under a mode")
+            return super().forward(x, scale)
+
+    model = Shy()
+    found = golden(model, torch.randn(6, 8))
+    assert model.calls == 0
+    assert verdicts(found, model) == {"": "same"}
+    assert model.calls == 0
+
+
+def test_tied_and_shared_parameters_stay_so(path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(10, 8)
+            self.head = nn.Linear(8, 10, bias=False)
+            self.head.weight = self.embed.weight
+            self.cached = self.embed.weight.detach()[:2]
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = self.head(self.embed(ids)) + self.cached.sum()
+            return made
+
+    model = Tied()
+    found = golden(model, torch.randint(0, 10, (4, 3)))
+    assert model.head.weight is model.embed.weight
+    assert model.cached.dtype == torch.float32
+    assert model.cached.data_ptr() == model.embed.weight.data_ptr()
+    assert "float64" in outputs(found)[""].evidence
+
+
+def test_quantized_weights_of_a_subclass_are_no_trouble() -> None:
+    torchao = pytest.importorskip("torchao.quantization")
+    model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torchao.quantize_(model, torchao.Int8WeightOnlyConfig())
+        found = golden(model, torch.randn(6, 64))
+        assert verdicts(found, model) == {"": "same"}
+    assert "float64" not in outputs(found)[""].evidence
+
+
 def test_what_differs_between_machines_is_told(path: Path) -> None:
     quietly_saved(nn.Linear(8, 4), path, example=(torch.randn(6, 8),))
     names: list[int] = []
@@ -1003,3 +1065,12 @@ def _threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     assert torch.get_num_threads() == before
+
+
+def test_equal_saves_are_equal(path: Path) -> None:
+    model, x = Net(), torch.randn(6, 8)
+    quietly_saved(model, path, example=(x,))
+    once = path.read_bytes()
+    torch.manual_seed(5)
+    quietly_saved(model, path, example=(x,))
+    assert path.read_bytes() == once
