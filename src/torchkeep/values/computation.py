@@ -10,7 +10,7 @@ import torch
 from ..document import Document, Finding, TensorRef, Typed, children
 from ..errors import FormatError
 from ..programs import Captured, Runner, capture_program, decode, encode, golden_of, require, summary
-from .encode import Context, Parts, codecs, typed
+from .encode import Context, Parts, attribute, codecs, typed
 from .standins import RUNNER, Record, Skeleton
 from .state import is_a
 from .wrappers import unwrapped
@@ -61,7 +61,7 @@ def computed_by(
 
 def _program(held: Captured | Runner, context: Context) -> Parts:
     fields = {"summary": summary(held.program), "text": encode(held.program), "constants": held.constants}
-    return typed("program", fields)
+    return typed("program", fields, {"constants": attribute("constants", hidden=True)})
 
 
 def runner_of(document: Document, node: Typed, fields: dict[str, Any]) -> Runner:
