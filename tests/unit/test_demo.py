@@ -19,7 +19,9 @@ def _row(told: str, heading: str, label: str) -> list[str]:
     table = told.partition("Side by side")[2].partition(heading)[2]
     found = re.search(rf"^ *{re.escape(label)} {{2,}}(.+)$", table, re.MULTILINE)
     assert found, label
-    return re.split(r" {2,}", found[1].strip())
+    cells = re.findall(r"\(\w\) \w+|[\d.]+ / [\d.]+|error at use|error", found[1])
+    assert " ".join(cells) == " ".join(found[1].split())
+    return cells
 
 
 @pytest.mark.slow
