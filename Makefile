@@ -29,6 +29,7 @@ test: lint
 
 fuzz: .venv/.dev
 	HYPOTHESIS_PROFILE=fuzz OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) tests/property tests/attacks
+	$(BIN)/python tests/attacks/ops_fuzz.py --seconds 1800 --workers $(WORKERS) --fence
 
 zoo: .venv/.dev
 	HF_HUB_OFFLINE=1 PYTHONPATH=tests/interop $(BIN)/python -W ignore -m gallery.programs

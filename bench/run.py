@@ -1,4 +1,4 @@
-"""torchkeep beside torch and safetensors, measured in one run: file sizes, header, inspect, save and load.
+"""torchkeep beside torch and safetensors, measured in one run: file sizes, header, inspect, save, load and programs.
 
 A benchmark and not a test: it says for each target whether it was met, and exits with 0.
 """
@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from clock import Contest, Times, Turn, settle, steady
+from programs import programs
 from torch import nn
 
 import torchkeep
@@ -363,14 +364,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds after the one that warms up")
     parser.add_argument("--folder", type=Path, help="where files go: the disk that is measured")
-    parser.add_argument("--only", nargs="*", choices=["sizes", "headers", "inspect", *CONTESTS], default=None)
+    parser.add_argument(
+        "--only", nargs="*", choices=["sizes", "headers", "inspect", "programs", *CONTESTS], default=None
+    )
     parser.add_argument("--turns", help=argparse.SUPPRESS)
     parser.add_argument("--first", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.turns:
         tell_turns(options.turns, options.folder, rounds=options.rounds, way=options.first)
         return
-    wanted = set(options.only or ["sizes", "headers", "inspect", *CONTESTS])
+    wanted = set(options.only or ["sizes", "headers", "inspect", "programs", *CONTESTS])
     other = f"safetensors {safetensors.__version__}" if safetensors else "without safetensors, which is missing"
     print(f"torchkeep {torchkeep.__version__}, torch {torch.__version__}, {other}, Python {platform.python_version()}")
     print(
@@ -385,6 +388,8 @@ def main() -> None:
             headers(folder)
         if "inspect" in wanted:
             inspects(folder, rounds=options.rounds)
+        if "programs" in wanted:
+            programs(folder, options.rounds, heading, verdict)
         for each in CONTESTS:
             if each in wanted:
                 contest(each, folder, rounds=options.rounds)

@@ -31,7 +31,9 @@ for _ in range(EPOCHS):
 torch.save(model.state_dict(), "weights.pt")
 torch.save(model, "model.pt")
 torchkeep.save(model, "model.safetensors")
+torchkeep.save(model, "program.safetensors", example=(images[:4],))
 torch.save(unseen, "unseen.pt")
+torch.save((images, labels), "seen.pt")
 
 versions = f"Python {platform.python_version()}, torch {torch.__version__}, torchkeep {torchkeep.__version__}"
 told = {"versions": versions, "trained_on": len(labels), "tested_on": TEST}

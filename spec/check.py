@@ -45,6 +45,9 @@ MAX_INDEX = 2**62
 MAX_PLAIN_INT = 2**53 - 1
 MAX_VERSION = 2**31 - 1
 MAX_KEY_WEIGHT = 1000
+MAX_SOURCES = 2_000
+MAX_SOURCE_NAME = 255
+MAX_SOURCE_NBYTES = 8_000_000
 
 PREFIX = b'{"__metadata__":{"torchkeep.digests":"'
 VERSION = "0.1"
@@ -573,6 +576,7 @@ DOCUMENT_SHAPE: dict[str, Shape] = {
     "root": _is_any,
     "nodes": lambda v: type(v) is list,
     "tensors": lambda v: isinstance(v, Pairs),
+    "sources": _rows(_is_text, _is_text, _is_text),
 }
 TENSORS_SHAPE: dict[str, Shape] = {
     "differ": _rows(is_int, _is_text, _is_sizes),
@@ -587,6 +591,7 @@ TENSORS_SHAPE: dict[str, Shape] = {
 
 def _fields(pairs: Pairs, keys: list[str], shapes: dict[str, Shape], optional: set[str]) -> dict[str, Any]:
     found = pairs.last()
+    keys = keys + ["sources"] * ("sources" in found and keys is DOCUMENT_KEYS)
     require(set(keys) <= set(found) <= set(keys) | optional, "D-2", f"fields {sorted(found)}")
     for key in keys:
         require(shapes[key](found[key]), "D-2", f"{key!r} is not of its type")
@@ -595,7 +600,7 @@ def _fields(pairs: Pairs, keys: list[str], shapes: dict[str, Shape], optional: s
 
 
 def parse_document(text: str, header: Header) -> Document:
-    """N-3, D-1 to D-6, D-9, and K-1 for versions that no kind has."""
+    """N-3, D-1 to D-6, D-9, D-10, and K-1 for versions that no kind has."""
     found = parse_json(text, "D-2")
     require(isinstance(found, Pairs), "D-2", "not an object")
     version = found.last().get("version")
@@ -638,7 +643,43 @@ def parse_document(text: str, header: Header) -> Document:
     require(canonical(found) == text, "D-1", "not in canonical form")
     for name, version, _, _ in document["classes"]:
         require(1 <= version <= MAX_VERSION, "D-9", f"version {version} of class {name!r}")
+    _check_sources(document.get("sources"))
     return made
+
+
+WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+KEYWORDS = (
+    {"False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue", "def", "del"}
+    | {"elif", "else", "except", "finally", "for", "from", "global", "if", "import", "in", "is", "lambda", "nonlocal"}
+    | {"not", "or", "pass", "raise", "return", "try", "while", "with", "yield"}
+)
+
+
+def _is_module(name: str) -> bool:
+    return bool(WORDS.fullmatch(name)) and not KEYWORDS.intersection(name.split("."))
+
+
+def _check_sources(rows: list[Any] | None) -> None:
+    """D-10: source text of modules, which is text."""
+    if rows is None:
+        return
+    require(rows != [], "D-1", "sources are absent where there are none")
+    _require_ascending([name for name, _, _ in rows], "sources")
+    require(len(rows) <= MAX_SOURCES, "LIMIT", "too many modules")
+    require(
+        all(len(text) <= MAX_SOURCE_NAME for row in rows for text in row[:2]), "LIMIT", "a module's name is too long"
+    )
+    packages = {name: package for name, package, _ in rows}
+    for name, package, text in rows:
+        require(_is_module(name), "D-10", f"{name!r} names no module")
+        above = name.rpartition(".")[0]
+        if name == "__main__":
+            require(package == "" or _is_module(package), "D-10", f"{package!r} names no package")
+        else:
+            require(package in (name, above), "D-10", f"{name!r} is not in the package {package!r}")
+        require(packages.get(above, above) == above, "D-10", f"{above!r} is no package")
+        require("\0" not in text, "D-10", f"the text of {name!r} holds a NUL")
+    require(sum(len(text.encode()) for _, _, text in rows) <= MAX_SOURCE_NBYTES, "LIMIT", "too much text of modules")
 
 
 def _require_ascending(keys: list[Any], what: str) -> None:
@@ -952,6 +993,10 @@ def _tensors_field(document: Document, value: Any) -> bool:
     )
 
 
+def _float_field(document: Document, value: Any) -> bool:
+    return isinstance(value, float)
+
+
 Field = Callable[[Document, Any], bool]
 
 
@@ -1002,6 +1047,18 @@ def _named_field(test: Field) -> Field:
     return holds
 
 
+def _each_field(test: Field) -> Field:
+    """A map from strings to values of one type, none of them null."""
+    names = _named_field(test)
+    return lambda document, value: names(document, value) and None not in document.nodes[value.index].values
+
+
+def _result_field(document: Document, value: Any) -> bool:
+    if isinstance(value, R):
+        return _typed_field("golden.sampled", "str")(document, value)
+    return isinstance(value, (bool, float, str, T)) or is_int(value)
+
+
 CALLABLES = ("function", "class", "method", "module", "object", "custom")
 """What a partial may be of."""
 BUILTINS = ("OrderedDict", "defaultdict", "Counter", "deque", "str", "bytes")
@@ -1049,7 +1106,31 @@ KINDS: dict[str, dict[str, Field]] = {
         "computed?": _tuple_of_field("torch.weight_norm", "torch.spectral_norm", "torch.prune"),
         "lazy?": _true_field,
         "program?": _typed_field("program"),
+        "golden?": _typed_field("golden"),
     },
+    "golden": {"environment": _each_field(_text_field), "examples": _tuple_of_field("golden.example")},
+    "golden.example": {
+        "args": _tuple_field,
+        "keywords": NAMES,
+        "random": _flag_field,
+        "outputs": _tuple_of_field("golden.output"),
+    },
+    "golden.output": {
+        "where": _text_field,
+        "value": _result_field,
+        "scale": _float_field,
+        "tolerance": _float_field,
+        "evidence": _each_field(_float_field),
+    },
+    "golden.sampled": {
+        "dtype": _text_field,
+        "shape": _sizes_field,
+        "digest": _text_field,
+        "finite": lambda document, value: is_int(value) and value >= 0,
+        **dict.fromkeys(("minimum", "maximum", "mean", "deviation"), _float_field),
+        "sample": _tensor_field,
+    },
+    "golden.object": {"sequence": _flag_field, "parts": NAMES},
     "program": {"summary": _text_field, "text": _long_bytes_field, "constants": _tensors_field},
     "custom": {"class": _text_field, "state": _any_field},
     "optimizer": {
@@ -1184,7 +1265,7 @@ MODULE_INTERNALS = {
 OWN_FIELDS = {
     "items", "attributes", "keywords", "parameters", "buffers", "modules", "defaults", "state", "args", "dims",
     "non_persistent", "hooks", "names", "members", "shape", "strides", "tensors", "computed", "methods",
-    "value", "entropy", "spawn_key", "constants",
+    "value", "entropy", "spawn_key", "constants", "environment", "examples", "outputs", "evidence", "parts",
 }  # fmt: skip
 """Fields whose map or sequence is a part of the node."""
 RNNS = {"torch.nn:RNNBase", "torch.nn:RNN", "torch.nn:LSTM", "torch.nn:GRU"}
@@ -1224,6 +1305,7 @@ def check_nodes(document: Document) -> None:
             _check_keys(node.values, weights, hashes)
     check_hooks(document, referred)
     views = Counter(document.stored)
+    check_golden(document, referred, views)
     for node in document.nodes:
         if node.tag == "typed" and node.kind in ("bytes", "str", "bytearray"):
             tensor = node.values[0]
@@ -1303,6 +1385,105 @@ def _check_attributes(node: Node) -> None:
     for name in node.keys:
         good = isinstance(name, str) and not (name.startswith("__") and name.endswith("__"))
         require(good, "A-1", f"{name!r} is no attribute")
+
+
+# --- golden outputs (G) --------------------------------------------------------------------------------
+
+GOLDEN = {"golden", "golden.example", "golden.output", "golden.sampled", "golden.object"}
+"""Kinds that are parts of the golden outputs of a module."""
+DATA = {"str", "slice", "Ellipsis", "torch.dtype", "torch.device", "torch.layout", "torch.memory_format"}
+"""Kinds of typed node that an argument may be, without going into them."""
+SAMPLE_SIZE = 1024
+MAX_STEPS = 64
+
+
+def check_golden(document: Document, referred: Counter[T | R], views: Counter[int]) -> None:
+    """The clauses G."""
+    parts: set[int] = set()
+    for node in document.nodes:
+        if node.tag == "typed" and node.kind == "module" and "golden" in node.keys:
+            _check_golden(document, node.fields()["golden"], referred, views, parts)
+    for i, node in enumerate(document.nodes):
+        strange = node.tag == "typed" and node.kind in GOLDEN and i not in parts
+        require(not strange, "G-1", f"a {node.kind!r} that is no part of golden outputs")
+
+
+def _check_golden(
+    document: Document, golden: R, referred: Counter[T | R], views: Counter[int], parts: set[int]
+) -> None:
+    def part(reference: R) -> dict[str, Any]:
+        require(referred[reference] == 1, "G-1", "a part of golden outputs that is not its own")
+        parts.add(reference.index)
+        return document.nodes[reference.index].fields()
+
+    def tensor(reference: T) -> None:
+        plain = all(reference.index not in c for c in (document.views, document.lazy, document.attributes))
+        own = referred[reference] == 1 and views[document.stored[reference.index]] == 1
+        good = plain and own and document.flags[reference.index] == "0"
+        require(good, "G-3", "a tensor of golden outputs that is not its own")
+
+    for example in document.nodes[part(golden)["examples"].index].values:
+        fields = part(example)
+        for begin in ("args", "keywords"):
+            for value in _arguments(document, fields[begin], referred):
+                if isinstance(value, T):
+                    tensor(value)
+                else:
+                    part(value)
+        outputs = [part(output) for output in document.nodes[fields["outputs"].index].values]
+        for output in outputs:
+            numbers = [output["scale"], output["tolerance"], *document.nodes[output["evidence"].index].values]
+            require(all(0 <= number < math.inf for number in numbers), "G-4", "no finite number from 0")
+            if isinstance(output["value"], T):
+                tensor(output["value"])
+            elif isinstance(output["value"], R) and document.nodes[output["value"].index].kind != "str":
+                sampled = part(output["value"])
+                tensor(sampled["sample"])
+                require(_is_sampled(document, sampled), "G-5", "a sample that does not fit")
+        require(len({output["where"] for output in outputs}) == len(outputs), "G-4", "two outputs at one place")
+
+
+def _arguments(document: Document, root: R, referred: Counter[T | R]) -> Iterator[T | R]:
+    """Every tensor and every `golden.object` below the arguments of a call (G-2)."""
+    stack: list[tuple[Any, int]] = [(root, 0)]
+    while stack:
+        value, steps = stack.pop()
+        require(steps <= MAX_STEPS, "G-2", "an argument that is too deep")
+        if isinstance(value, T):
+            yield value
+            continue
+        node = document.node(value)
+        if node is None:
+            scalar = value is None or isinstance(value, (bool, float, str)) or is_int(value)
+            require(scalar, "G-2", "an argument that is no scalar of these")
+            continue
+        inner = node
+        if node.tag == "typed":
+            if node.kind in DATA:
+                bare = node.kind == "str" or not any(True for _ in node.refers())
+                require(bare, "G-2", f"a {node.kind!r} that holds more")
+                continue
+            fields = node.fields()
+            ordered = node.kind == "OrderedDict" and "attributes" not in fields
+            require(ordered or node.kind == "golden.object", "G-2", f"an argument that is a {node.kind!r}")
+            inner = document.nodes[fields["items" if ordered else "parts"].index]
+            if not ordered:
+                yield value
+        require(inner.tag == "map" or inner.kind in ("list", "tuple"), "G-2", f"an argument that is a {inner.kind!r}")
+        keys = all(key is None or isinstance(key, (bool, str)) or is_int(key) for key in inner.keys)
+        require(inner.tag != "map" or keys, "G-2", "a key that is no text or integer")
+        require(not inner.values or referred[value] == 1, "G-2", "an argument that is not its own")
+        stack.extend((below, steps + 1) for below in inner.values)
+
+
+def _is_sampled(document: Document, fields: dict[str, Any]) -> bool:
+    shape, sample = document.nodes[fields["shape"].index].values, fields["sample"].index
+    if len(shape) > MAX_RANK or not all(0 <= size < MAX_INDEX for size in shape):
+        return False
+    numel = math.prod(shape)
+    fits = document.dtype(sample) == fields["dtype"] and document.geometry(sample)[0] == (min(numel, SAMPLE_SIZE),)
+    digest = re.fullmatch("[0-9a-f]{16}", fields["digest"])
+    return numel < MAX_INDEX and fits and digest is not None and fields["finite"] <= numel
 
 
 # --- hooks that compute, and lazy modules (M-4, M-5) ---------------------------------------------------

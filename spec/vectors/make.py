@@ -37,6 +37,7 @@ from torchkeep.document import (
     Opaque,
     Ref,
     Seq,
+    SourceText,
     TensorRef,
     TensorTable,
     Typed,
@@ -1088,6 +1089,75 @@ def programs() -> bytes:
     return native(Ref(0), nodes, tensors)
 
 
+def example_of(*args: Any, outputs: Sequence[Typed] = (), random: bool = False, **keywords: Any) -> Typed:
+    """A call, and what it returned."""
+    fields = {"args": several(*args), "keywords": mapping(keywords), "random": random, "outputs": several(*outputs)}
+    return one("golden.example", **fields)
+
+
+def output_of(where: str, value: Any, scale: float = 0.5, tolerance: float = 1e-6, **evidence: float) -> Typed:
+    """One output of a call."""
+    fields = {"where": where, "value": value, "scale": scale, "tolerance": tolerance, "evidence": mapping(evidence)}
+    return one("golden.output", **fields)
+
+
+def sample_of(sample: TensorRef, dtype: str, *shape: int, **more: Any) -> Typed:
+    """What is kept of a large output."""
+    fields = {"dtype": dtype, "shape": several(*shape), "digest": "0123456789abcdef", "finite": 7, "minimum": -1.0}
+    fields |= {"maximum": 2.5, "mean": 0.0, "deviation": 1.0, "sample": sample}
+    return one("golden.sampled", **(fields | more))
+
+
+def golden_of(*examples: Typed, modules: dict[str, Any] | None = None) -> Typed:
+    """A module with golden outputs."""
+    golden = one("golden", environment=mapping({"cpu": "AVX2", "threads": "2"}), examples=several(*examples))
+    inner = {"modules": mapping(modules)} if modules else {}
+    return Typed("module", 1, {"class": "models:Net", "training": False} | inner | {"golden": golden})
+
+
+@accept
+def golden_outputs() -> bytes:
+    """Examples of every form, with outputs of every sort; a module may have no example, and a call no output."""
+    tensors = Tensors()
+
+    def tensor(name: str, dtype: str, *shape: int) -> TensorRef:
+        return tensors.add(f"{RESERVED}golden.{name}", dtype, shape)
+
+    deep: Any = tensor("deep", "int64", 2)
+    for _ in range(63):
+        deep = Seq("list", (deep,))
+    mixed = Map((None, True, 2, "three"), (None, False, 3, "text"))
+    same = one("torch.dtype", name="float32")
+    first = example_of(
+        tensor("x", "float32", 2, 3),
+        mapping({"batch": Seq("list", (tensor("mask", "bool", 2), mixed, several()))}),
+        one("golden.object", sequence=False, parts=mapping({"ids": tensor("ids", "uint8", 2), "none": None})),
+        one("golden.object", sequence=True, parts=mapping({})),
+        one("OrderedDict", items=mapping({"scale": 0.5, "by": one("slice", start=None, stop=3, step=None)})),
+        deep,
+        dtype=same,
+        again=same,
+        device=one("torch.device", name="cpu"),
+        layout=one("torch.layout", name="strided"),
+        memory=one("torch.memory_format", name="channels_last"),
+        rest=one("Ellipsis"),
+        outputs=[
+            output_of("['logits']", tensor("logits", "float32", 2, 4), float64=1e-7, batch=0.0, threads=0.0),
+            output_of("['hidden']", sample_of(tensor("hidden", "bfloat16", 1024), "bfloat16", 100, 200, finite=20000)),
+            output_of("['small']", sample_of(tensor("small", "complex64", 6), "complex64", 2, 3, finite=0)),
+            output_of("['none']", sample_of(tensor("none", "int8", 0), "int8", 0, 2**61, finite=0)),
+            output_of("['flag']", True),
+            output_of("['count']", 2**60),
+            output_of("['loss']", math.nan, 0.0, 0.0),
+            output_of("['text']", "same"),
+        ],
+    )
+    second = example_of(outputs=[output_of("", tensor("all", "float64"))], random=True)
+    return native(
+        Ref(0), *in_walking_order(golden_of(first, second, example_of(), modules={"a": golden_of()}), tensors)
+    )
+
+
 def normed(cls: str, *hooks: Typed, **fields: Any) -> Typed:
     """A module with hooks that compute."""
     return Typed("module", 1, {"class": cls, "training": True} | fields | {"computed": several(*hooks)})
@@ -1248,6 +1318,20 @@ def findings() -> bytes:
         Finding("other", "error", "", ""),
     ]
     return native(None, findings=found, environment={"é": "", "z": "\n", "": "empty"})
+
+
+@accept
+def source_text() -> bytes:
+    """Text of modules is kept as it is, also where it is no Python; what the file means is the same without it."""
+    sources = {
+        "net": SourceText("net", "from .layers import *\n"),
+        "net.layers": SourceText("net", 'raise SystemExit("é\\\\ \\ufeff")\t# \u2028 \x7f\n'),
+        "net.empty": SourceText("net.empty", ""),
+        "space.inner.mod": SourceText("space.inner", "(" * 1000),
+        "__main__": SourceText("net.layers", "import net\r\n"),
+        "_9": SourceText("", "x = 1"),
+    }
+    return native(None, sources=sources)
 
 
 # --- accepted: plain safetensors files ----------------------------------------------------------------
@@ -1848,7 +1932,47 @@ def _documents() -> None:
         ("beyond-64-bits", "version 2^70", 2**70),
     ]:
         bad(f"D-9-{name}", f"{why} of a class", classes=[["a", 1, None, None], ["b", version, None, None]])
+    _sources()
     bad("D-8-tensors", "a file with a tensor and a Document with none", stored=[], rows=[A])
+
+
+def _sources() -> None:
+    """D-10: what a row of source text may not be; and the forms that only one of them has."""
+    for name, why, rows in [
+        ("dots", "a name with an empty word", [["a..b", "a.", ""]]),
+        ("leading-dot", "a name that begins with a dot", [[".a", "", ""]]),
+        ("no-name", "a name without a character", [["", "", ""]]),
+        ("digit", "a word that begins with a digit", [["a.1b", "a", ""]]),
+        ("path", "a path", [["../a", "", ""]]),
+        ("slash", "a name with a slash", [["a/b", "", ""]]),
+        ("nul-in-name", "a name with a NUL", [["a\0", "", ""]]),
+        ("line", "a name with a line feed at its end", [["a\n", "", ""]]),
+        ("not-ascii", "a word beyond ASCII, which is an identifier of Python", [["é", "", ""]]),
+        ("keyword", "a word that is a keyword", [["a.class", "a", ""]]),
+        ("package-of-others", "a package that is not the module's", [["a.b", "c", ""]]),
+        ("package-above", "a package two levels up", [["a.b.c", "a", ""]]),
+        ("no-package", "a module in a package that says it is in none", [["a.b", "", ""]]),
+        ("main-in-path", "a script in a package with no name of one", [["__main__", "a/b", ""]]),
+        ("in-a-module", "a module inside of one that is no package", [["a", "", ""], ["a.b", "a", ""]]),
+        ("nul", "a text with a NUL", [["a", "", "x = 1\0"]]),
+    ]:
+        bad(f"D-10-{name}", why, sources=rows)
+    bad("D-1-sources-empty", "sources that are empty and not absent", sources=[])
+    bad("D-1-sources-order", "modules out of order", sources=[["b", "", ""], ["a", "", ""]])
+    bad("D-1-sources-twice", "a module twice", sources=[["a", "", ""], ["a", "", "x"]])
+    bad_text("D-1-sources-early", "sources before the tensors",
+             _sources_first, sources=[["a", "", ""]])  # fmt: skip
+    bad("D-2-sources-columns", "a module without a package", sources=[["a", ""]])
+    bad("D-2-sources-text", "a text that is a number", sources=[["a", "", 1]])
+    bad("D-2-sources-object", "modules in an object", sources={"a": ["", ""]})
+    bad("LIMIT-sources", "2001 modules", sources=[[f"m{i:04}", "", ""] for i in range(2001)])
+    bad("LIMIT-source-name", "the name of a module of 256 characters", sources=[["a" * 256, "", ""]])
+
+
+def _sources_first(text: str) -> str:
+    """The Document with its last field in the place before the last."""
+    at, begin = text.index(',"tensors":'), text.index(',"sources":')
+    return text[:at] + text[begin:-1] + text[at:begin] + "}"
 
 
 C_ROWS: list[Row] = [("a", "C64", [1], pattern(8)), ("b", "C64", [1], pattern(8, 1))]
@@ -2043,6 +2167,139 @@ def _modules(typed: Callable[..., None], module: dict[str, Any]) -> None:
     ]:
         typed(f"M-2-{name}", why, "module", module | {"buffers": ["r", 1], "non_persistent": ["r", 2]},
               ["map", ["a", "b", "B"], [None, None, None]], ["seq", "tuple", names])  # fmt: skip
+
+
+def bad_call(name: str, why: str, make: Callable[[Tensors], Any]) -> None:
+    """Register a file of these nodes, which no writer checks."""
+
+    def content() -> bytes:
+        tensors = Tensors()
+        nodes, rows = in_walking_order(make(tensors), tensors)
+        plan = layout(Document(Ref(0), nodes, rows.table))
+        header = plan.header([xxh3_64_intdigest(data) for data in rows.data])
+        return header + b"".join(rows.data[i] for i in plan.order)
+
+    reject(name, why, content)
+
+
+def bad_arguments(name: str, why: str, make: Callable[[Tensors], Iterable[Any]]) -> None:
+    """Register a call with these arguments."""
+    bad_call(name, why, lambda tensors: golden_of(example_of(*make(tensors))))
+
+
+def bad_output(name: str, why: str, make: Callable[[Tensors], Typed]) -> None:
+    """Register a call with this output."""
+    bad_call(name, why, lambda tensors: golden_of(example_of(outputs=[make(tensors)])))
+
+
+def _outputs() -> None:
+    """Outputs of calls, each with one fault: K-3, G-4, G-5."""
+
+    def changed(name: str, why: str, **fields: Any) -> None:
+        output = output_of("", 1, threads=0.0)
+        bad_output(name, why, lambda tensors: Typed("golden.output", 1, output.fields | fields))
+
+    def sample(name: str, why: str, *shape: int, kept: int = 6, **more: Any) -> None:
+        def make(tensors: Tensors) -> Typed:
+            found = sample_of(tensors.add("s", "int8", (kept,)), "int8", *(shape or (2, 3)), finite=6)
+            return output_of("", Typed("golden.sampled", 1, found.fields | more))
+
+        bad_output(name, why, make)
+
+    changed("K-3-golden-where", "an output at a number", where=0)
+    changed("K-3-golden-value", "an output that is a list", value=Seq("list", ()))
+    changed("K-3-golden-value-null", "an output that is null", value=None)
+    changed("K-3-golden-scale", "a scale that is an integer", scale=1)
+    changed("K-3-golden-tolerance", "a tolerance that is null", tolerance=None)
+    changed("K-3-golden-evidence", "evidence that is null", evidence=mapping({"batch": None}))
+    fields = {"finite": -1, "mean": 0, "sample": 1, "shape": Seq("list", ()), "dtype": None, "digest": 0}
+    for field, value in fields.items():
+        sample(f"K-3-golden-{field}", f"a sample whose {field} is of another type", **{field: value})
+    changed("G-4-scale", "a scale below 0", scale=-0.5)
+    changed("G-4-tolerance", "an infinite tolerance", tolerance=math.inf)
+    changed("G-4-evidence", "a deviation that is NaN", evidence=mapping({"batch": math.nan}))
+    both = [output_of("a", 1), output_of("a", 2)]
+    bad_call("G-4-where", "two outputs at one place", lambda tensors: golden_of(example_of(outputs=both)))
+    sample("G-5-dtype", "a sample of another dtype", dtype="uint8")
+    sample("G-5-shape", "a sample of six elements of five", 5, finite=5)
+    sample("G-5-many", "a sample of all of more than 1024 elements", 1025, kept=1025)
+    sample("G-5-large", "a shape of 2^62 elements", 2**31, 2**31, kept=1024)
+    sample("G-5-negative", "a size below 0", -2, -3)
+    sample("G-5-digest", "a digest in capitals", digest="0123456789ABCDEF")
+    sample("G-5-short", "a digest of 15 digits", digest="0" * 15)
+    sample("G-5-finite", "more finite elements than there are", finite=7)
+
+
+def _calls() -> None:
+    """Calls, each with one fault: K-3, K-4, G-1, and G-3 of what holds a call."""
+    module = {"class": "a:B", "training": True}
+    other = Typed("module", 1, module | {"golden": one("torch.dtype", name="int8")})
+    bad_call("K-3-golden", "a module whose golden is none", lambda tensors: other)
+    bad_call("K-3-golden-example", "an example that is none", lambda tensors: golden_of(one("Ellipsis")))
+    for field, value in (("args", None), ("keywords", several()), ("random", 1), ("outputs", Seq("list", ()))):
+        call = Typed("golden.example", 1, example_of().fields | {field: value})
+        bad_call(f"K-3-golden-{field}", f"an example whose {field} is of another type", lambda t, c=call: golden_of(c))
+    machine = Typed(
+        "module", 1, module | {"golden": one("golden", environment=mapping({"a": None}), examples=several())}
+    )
+    bad_call("K-3-golden-environment", "a machine that is null", lambda tensors: machine)
+    alike = [Typed("golden.example", 1, example_of().fields | {"args": args}) for args in [several(1)] * 2]
+    bad_call("K-4-golden", "two calls with the same arguments", lambda tensors: golden_of(*alike))
+    alone = {"golden": golden_of().fields["golden"], "example": example_of(), "output": output_of("", 1)}
+    alone["object"] = one("golden.object", sequence=True, parts=mapping({}))
+    for what, node in alone.items():
+        bad_call(f"G-1-{what}", f"a part of golden outputs in a list: {what}", lambda t, n=node: Seq("list", (n,)))
+
+    def sample(tensors: Tensors) -> Any:
+        return Seq("list", (sample_of(tensors.add("s", "int8", (1,)), "int8", 1, finite=1),))
+
+    bad_call("G-1-sampled", "a sample in a list", sample)
+    one_of_two = golden_of()
+    the_other = Typed("module", 1, dict(one_of_two.fields))
+    bad_call("G-1-two-modules", "golden outputs of two modules", lambda tensors: Seq("list", (one_of_two, the_other)))
+    call, found = example_of(), output_of("", 1)
+    bad_call("G-1-example-twice", "one call twice", lambda tensors: golden_of(call, call))
+    both = [example_of(outputs=[found]), example_of(outputs=[found])]
+    bad_call("G-1-output-twice", "one output of two calls", lambda tensors: golden_of(*both))
+
+    def weight(tensors: Tensors) -> Any:
+        shared = tensors.add("t", "float32", (2,))
+        return Seq("list", (shared, golden_of(example_of(shared))))
+
+    bad_call("G-3-shared", "an argument that is a tensor of the object, too", weight)
+
+
+def _arguments() -> None:
+    """Arguments of calls, each with one fault: G-2, G-3."""
+
+    def tensor(tensors: Tensors, flags: int = 0) -> TensorRef:
+        return tensors.add("t", "float32", (2,), flags=flags)
+
+    module = Typed("module", 1, {"class": "a:B", "training": True})
+    bad_arguments("G-2-module", "a module as an argument", lambda tensors: [module])
+    bad_arguments("G-2-function", "a function as an argument", lambda tensors: [one("function", name="a:b")])
+    bad_arguments("G-2-class", "a class below an argument", lambda tensors: [mapping({"a": one("class", name="a:B")})])
+    bad_arguments("G-2-set", "a set as an argument", lambda tensors: [Seq("set", (1,))])
+    bad_arguments("G-2-bytes", "bytes as an argument", lambda tensors: [b"a"])
+    bad_arguments("G-2-complex", "a complex number as an argument", lambda tensors: [1j])
+    meta = one("torch.meta", dtype="int8", shape=several(), strides=several(), flags=0)
+    bad_arguments("G-2-meta", "a tensor of another sort as an argument", lambda tensors: [meta])
+    held = one("slice", start=Seq("list", ()), stop=None, step=None)
+    bad_arguments("G-2-slice", "a slice with a list in it", lambda tensors: [held])
+    attributes = one("OrderedDict", items=mapping({}), attributes=mapping({"a": 1}))
+    bad_arguments("G-2-attributes", "an OrderedDict with attributes", lambda tensors: [attributes])
+    bad_arguments("G-2-float-key", "a key that is a float", lambda tensors: [mapping({0.5: 1})])
+    bad_arguments("G-2-tensor-key", "a key that is a tensor", lambda tensors: [mapping({tensor(tensors): 1})])
+    bad_arguments("G-2-example", "a call as an argument", lambda tensors: [example_of()])
+    twice = Seq("list", (1,))
+    bad_arguments("G-2-shared", "a list that two arguments are", lambda tensors: [twice, twice])
+    deep: Any = None
+    for _ in range(64):
+        deep = Seq("list", (deep,))
+    bad_arguments("G-2-deep", "an argument that is nested too deeply", lambda tensors: [deep])
+    bad_arguments("G-3-parameter", "a parameter as an argument", lambda tensors: [tensor(tensors, PARAMETER)])
+    bad_arguments("G-3-twice", "one tensor as two arguments", lambda tensors: [tensor(tensors)] * 2)
+    bad_output("G-3-output", "a parameter as an output", lambda tensors: output_of("", tensor(tensors, PARAMETER)))
 
 
 def _lazy(typed: Callable[..., None], module: dict[str, Any]) -> None:
@@ -3171,6 +3428,9 @@ _tables()
 _documents()
 _tensors()
 _kinds()
+_calls()
+_arguments()
+_outputs()
 _values()
 _layouts()
 _quantized_layouts()

@@ -5,6 +5,8 @@ model = torchkeep.load("net.safetensors")         # an nn.Module, on the CPU, in
 torchkeep.load_into(model, "net.safetensors")     # weights only, in place, nothing silent
 torchkeep.inspect("net.safetensors")              # what is inside; runs nothing, imports no torch
 torchkeep.diff("a.safetensors", "b.safetensors")  # what changed between the two; likewise
+torchkeep.verify("net.safetensors")               # does it still compute the same, on this machine?
+torchkeep.explain("net.safetensors")              # what stands between it and today's code, and the call to make
 """
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
@@ -12,11 +14,13 @@ from typing import Any as _Any
 
 from ._version import __version__ as __version__
 from .api import diff as diff
+from .api import explain as explain
 from .api import inspect as inspect
 from .api import load as load
 from .api import load_into as load_into
 from .api import report_of as report_of
 from .api import save as save
+from .api import verify as verify
 from .containers import register_container as register_container
 from .document import Finding as Finding
 from .errors import AccessError as AccessError
@@ -39,20 +43,26 @@ from .errors import PartialLoadError as PartialLoadError
 from .errors import PathError as PathError
 from .errors import ProgramError as ProgramError
 from .errors import SaveError as SaveError
+from .errors import SourceError as SourceError
 from .errors import TorchkeepError as TorchkeepError
 from .errors import TorchkeepWarning as TorchkeepWarning
 from .errors import TrustError as TrustError
 from .errors import UnsaveableError as UnsaveableError
+from .errors import VerifyError as VerifyError
 from .errors import VersionError as VersionError
 from .report import Difference as Difference
 from .report import DiffReport as DiffReport
+from .report import ExplainReport as ExplainReport
 from .report import FileReport as FileReport
 from .report import LoadReport as LoadReport
 from .report import Need as Need
 from .report import ObjectReport as ObjectReport
+from .report import OutputCheck as OutputCheck
 from .report import Route as Route
+from .report import RouteCheck as RouteCheck
 from .report import SaveReport as SaveReport
 from .report import TensorInfo as TensorInfo
+from .report import VerifyReport as VerifyReport
 from .storage import register_storage as register_storage
 
 if _TYPE_CHECKING:
@@ -72,6 +82,8 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "load_into",
     "inspect",
     "diff",
+    "verify",
+    "explain",
     "report_of",
     "register",
     "register_container",
@@ -87,6 +99,7 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "DigestError",
     "Example",
     "ExistsError",
+    "ExplainReport",
     "FileReport",
     "Finding",
     "FormatError",
@@ -101,20 +114,25 @@ __all__ = [  # noqa: RUF022 (the verbs first, as `help` lists them)
     "NotFoundError",
     "ObjectReport",
     "OtherFormatError",
+    "OutputCheck",
     "PartialLoadError",
     "PathError",
     "ProgramError",
     "ProgramModule",
     "Record",
     "Route",
+    "RouteCheck",
     "SaveError",
     "SaveReport",
     "Skeleton",
+    "SourceError",
     "TensorInfo",
     "TorchkeepError",
     "TorchkeepWarning",
     "TrustError",
     "UnsaveableError",
+    "VerifyError",
+    "VerifyReport",
     "VersionError",
     "__version__",
 ]

@@ -18,8 +18,37 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 
 from . import containers, document, storage
-from .errors import DestinationError, FormatError, LoadError, SaveError, TorchkeepWarning, brief, printable
-from .report import DiffReport, FileReport, LoadReport, ObjectReport, SaveReport, count, describe, tell
+from .errors import (
+    DestinationError,
+    DeviceError,
+    FormatError,
+    LimitError,
+    LoadError,
+    OtherFormatError,
+    SaveError,
+    TorchkeepWarning,
+    TrustError,
+    VerifyError,
+    VersionError,
+    brief,
+    brief_text,
+    printable,
+)
+from .report import (
+    DiffReport,
+    ExplainReport,
+    FileReport,
+    LoadReport,
+    ObjectReport,
+    OutputCheck,
+    RouteCheck,
+    SaveReport,
+    VerifyReport,
+    count,
+    describe,
+    still_lacking,
+    tell,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -40,9 +69,11 @@ def save(
     *,
     example: Any = None,
     dynamic_shapes: Any = None,
+    golden: bool = True,
     durable: bool = True,
     overwrite: bool = True,
     allow: Iterable[str] = (),
+    source: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SaveReport:
     """Save a model, a state_dict, a checkpoint, or any supported value as one safetensors file.
@@ -61,10 +92,16 @@ def save(
         dynamic_shapes: which sizes of the example may vary: ``"auto"`` (found out, within a minute or so; the
             default), ``"batch"`` (the first of each tensor), ``"static"`` (none), or what `torch.export.export` takes,
             by the names of the parameters of `forward`.
+        golden: with `example`, keep it and what the model returns for it, so that `verify` can tell later whether it
+            still computes the same. The model is run for it, in eval mode, and left as it was. A large output is kept
+            as its digest, statistics and a sample. Where the example is private, pass False.
         durable: wait until the bytes are on the disk, so that the file survives a power cut.
         overwrite: whether a file that is there is replaced.
         allow: ``"unsaveable"`` leaves out what cannot be saved (a lambda, a lock, an open file), with a warning for
             each. The file then gives back its weights and its skeleton, and no longer the whole object.
+        source: keep the source text of the modules that define the classes, and of what these import, as far as it is
+            the project's own: nothing of torch, the standard library or installed packages. Whoever has the file can
+            read it; the report lists the files. It is run only by ``load(..., run_source=True)``.
         progress: called with (bytes written, bytes in all) of the tensors' data now and then.
 
     Returns:
@@ -90,9 +127,9 @@ def save(
             f"{printable(name)} ends like a file of torch.save, and tools would take it for one. Nothing was written. "
             "Name it model.safetensors, or write a torch file with torch.save(model.state_dict(), path)."
         )
-    beside, noticed = values.computed_by(obj, example, dynamic_shapes)
+    beside, noticed = values.computed_by(obj, example, dynamic_shapes, golden=golden)
     with document.collector_paused():
-        encoded = values.encode(obj, leave="unsaveable" in allowed, beside=beside, noticed=noticed)
+        encoded = values.encode(obj, leave="unsaveable" in allowed, source=source, beside=beside, noticed=noticed)
         _check_saved(encoded)
         layout = containers.layout(encoded.document, path_of=encoded.path_of)
     data_nbytes = sum(span.nbytes for span in layout.spans)
@@ -105,7 +142,7 @@ def save(
         staged.commit()
     findings = tuple(encoded.document.findings)
     _warn(finding for finding in document.merged(list(findings)) if finding.severity != "note")
-    return SaveReport(name, layout.nbytes, findings)
+    return SaveReport(name, layout.nbytes, findings, encoded.source_files)
 
 
 def load(
@@ -118,15 +155,17 @@ def load(
     key: Key | None = None,
     classes: Mapping[str, Any] | Iterable[Any] | None = None,
     trust: Iterable[str] = (),
-    route: Literal["auto", "structure", "program", "skeleton"] = "auto",
+    route: Literal["auto", "structure", "program", "source", "skeleton"] = "auto",
+    run_source: bool = False,
     allow: Iterable[str] = (),
     mmap: bool = False,
-    verify: Literal["first"] | None = None,
+    verify: Literal["first", "outputs"] | None = None,
 ) -> Any:
     """Load what was saved: a model as an `nn.Module`, on the CPU, in eval mode; anything else as it was.
 
-    Nothing of the file is run or imported. Classes come from `classes`, from `torchkeep.register`, from
-    packages named in `trust`, or, for `nn.Module` classes that the program has already imported, from there.
+    Nothing of the file is run or imported, but for its source text under `run_source=True`. Classes come from
+    `classes`, from `torchkeep.register`, from packages named in `trust`, or, for `nn.Module` classes that the program
+    has already imported, from there.
 
     Args:
         path: a torchkeep file, any safetensors file, or one of a registered container; a local path, or a string
@@ -144,9 +183,12 @@ def load(
             name where that is unique. Functions likewise.
         trust: packages or classes that may be imported: ``("pkg", "pkg.models:Net")``.
         route: ``"structure"`` rebuilds the model on its classes; ``"program"`` runs the computation that was saved
-            with ``example=`` and needs no class; ``"skeleton"`` gives the module tree with its weights, on torch's own
-            classes and those given. ``"auto"`` is ``"structure"``, and ``"program"``, with a warning, where a class
-            does not open and the file has one.
+            with ``example=`` and needs no class; ``"source"`` rebuilds the model on the classes that the source text in
+            the file defines; ``"skeleton"`` gives the module tree with its weights, on torch's own classes and those
+            given. ``"auto"`` is ``"structure"``; where a class does not open it is, with a warning, ``"source"`` if
+            `run_source` says so, or else ``"program"`` if the file has one.
+        run_source: run the source text that the file keeps, as code of this process that may do anything. Only for a
+            file whose text you have read (``inspect(path).sources``) or whose author you trust.
         allow: losses that are accepted: ``"hooks"`` (the model had hooks, which no file holds), ``"changed"``
             (its class now assigns attributes that the file lacks).
         mmap: let the tensors be the file itself, mapped, so that bytes are read when they are first used and
@@ -157,7 +199,9 @@ def load(
             tensors live. Replacing it, as `save` does, is safe (Windows refuses it), but a program that shortens it
             ends this process with SIGBUS at the next touch, and one that writes into it changes the tensors.
         verify: ``"first"`` reads all bytes of the part once and checks them before anything is made, also those that
-            are mapped. Without it, what is read is checked as it is read.
+            are mapped. Without it, what is read is checked as it is read. ``"outputs"`` makes the calls that were kept
+            with the model and compares what it returns, as the verb `verify` does; the report has the result. Under a
+            `dtype` the tolerance grows with its rounding, and a warning says where it cannot be told.
 
     Returns:
         The object. `torchkeep.report_of(obj)` tells how it came back.
@@ -165,9 +209,11 @@ def load(
     Raises:
         FormatError: the file is damaged, or not a file that torchkeep reads.
         TrustError: classes did not open; the message gives the call that opens each.
+        SourceError: source text of the file raised when it was run.
         ChangedClassError: a class now asks for attributes that the file lacks.
         KeyMissingError: there is no such part.
         ProgramError: the file has no program, or one that this torch cannot run.
+        VerifyError: with ``verify="outputs"``, the model computes something else, or the file has no outputs.
         DeviceError: torch or this machine does not have the device, or a tensor cannot go there.
         LoadError: any other reason. Nothing is returned.
         PathError: the file system or the storage refused.
@@ -182,17 +228,28 @@ def load(
     values.require_floating(dtype)
     if mode not in (None, "eval", "train", "saved"):
         raise ValueError(f"mode is 'eval', 'train', 'saved' or None, not {mode!r}")
-    if route not in ("auto", "structure", "program", "skeleton"):
-        raise ValueError(f"route is 'auto', 'structure', 'program' or 'skeleton', not {route!r}")
-    _require_verify(verify)
+    if route not in ("auto", "structure", "program", "source", "skeleton"):
+        raise ValueError(f"route is 'auto', 'structure', 'program', 'source' or 'skeleton', not {route!r}")
+    if run_source not in (True, False) or (run_source and route not in ("auto", "source")):
+        raise ValueError(f"run_source is True or False, and True goes with route 'source' or 'auto', not {route!r}")
+    _require_verify(verify, "first", "outputs")
     name = _name(path)
     with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
         contents = containers.read(source)
         meaning = contents.document
         start = document.find(meaning, key, path=name)
+        golden = _golden(contents, start, source, name) if verify == "outputs" else None
+        document.without_golden(meaning)
         positions, rows = meaning.reachable(start)
         audit = values.audit_by_route(
-            meaning, positions, route=route, classes=classes, trust=trust, path=name, allow=allowed
+            route,
+            meaning,
+            positions,
+            classes=classes,
+            trust=trust,
+            run_source=run_source,
+            path=name,
+            allow=allowed,
         )
         reader = _Reader(source, contents)
         if verify == "first":
@@ -217,6 +274,9 @@ def load(
         built = values.build(meaning, start, tensors, audit, device=place, dtype=dtype)
     flags: Mode = mode or ("saved" if state.present else "eval")
     values.set_mode(built.modules, flags)
+    checks = _checks(golden, built.obj, dtype)
+    if different := tuple(str(each) for each in checks if each.verdict == "different"):
+        raise VerifyError(_different(name, different), different=different)
     report = ObjectReport(
         path=name,
         kind=contents.kind,
@@ -225,7 +285,8 @@ def load(
         device=str(place),
         cast=tuple(memory.cast),
         mapped_nbytes=memory.mapped_nbytes if mmap else None,
-        findings=tuple(document.merged([*audit.findings, *values.cast_findings(memory.cast)])),
+        findings=tuple(document.merged([*audit.findings, *values.cast_findings(memory.cast), *_unknown(checks)])),
+        outputs=checks,
     )
     values.remember_report(built.obj, report)
     _warn(finding for finding in report.findings if finding.severity != "note")
@@ -284,7 +345,7 @@ def load_into(
     allowed = _allowed(allow, {"missing", "unexpected", "mismatched"})
     if not strict:
         allowed |= {"missing", "unexpected"}
-    _require_verify(verify)
+    _require_verify(verify, "first")
     renames = values.Renames(rename)
     name = _name(path)
     with _telling(name, "The target was not changed."), storage.open_source(path) as source:
@@ -395,6 +456,7 @@ def diff(
     with ExitStack() as opened, document.collector_paused():
         one = _Side(a, key if key_a is None else key_a, opened)
         other = _Side(b, key if key_b is None else key_b, opened)
+        apart = _golden_apart(one, other)
         found = document.diff(
             one.document,
             other.document,
@@ -404,7 +466,206 @@ def diff(
             start_b=other.start,
             bare="safetensors" in (one.contents.kind, other.contents.kind),
         )
-        return tell(found, one.document, other.document, path_a=one.label, path_b=other.label)
+        report = tell(found, one.document, other.document, path_a=one.label, path_b=other.label)
+        return msgspec.structs.replace(report, notes=(*report.notes, *apart))
+
+
+def _golden_apart(one: _Side, other: _Side) -> list[document.Finding]:
+    """Examples and their outputs are no part of the model: they are taken away, and a note says whether they differ."""
+    a, b = [document.calls_of(side.document, document.golden_of(side.document, side.start)) for side in (one, other)]
+    told = ""
+    if (a is None) != (b is None):
+        told = f"only {one.label if b is None else other.label} keeps an example and its outputs."
+    elif a is not None and all(side.contents.placement.digests is not None for side in (one, other)):
+        digests = one.digests(other), other.digests(one)
+        changes = document.diff(one.document, other.document, *digests, start_a=a, start_b=b)
+        told = (
+            "the examples that are kept with the model, or their outputs, are not the same." if changes.changes else ""
+        )
+    for side in (one, other):
+        document.without_golden(side.document)
+    return [document.Finding("golden", "note", "", told)] if told else []
+
+
+def verify(
+    path: StrPath,
+    *,
+    classes: Mapping[str, Any] | Iterable[Any] | None = None,
+    trust: Iterable[str] = (),
+    key: Key | None = None,
+    device: str | int | torch.device | None = None,
+) -> VerifyReport:
+    """Whether a file is whole, and whether its model still computes the same, on this machine and with this torch.
+
+    Every digest is checked. Then, where the file keeps examples (``save(model, path, example=(x,))``), the model is
+    loaded by each route that is open, structure and program, and the calls are made again: in eval mode, under the
+    same seed. Each output has the same bits, is within the tolerance that was measured at save, or is different.
+
+    Args:
+        path: a file as in `load`.
+        classes: classes for the names in the file, as in `load`.
+        trust: packages or classes that may be imported, as in `load`.
+        key: the part whose model is run, as in `load`.
+        device: where it is run; the CPU by default.
+
+    Returns:
+        A report: ask it `ok`, or print it. A damaged file is a report, too, and so is a route that is closed.
+
+    Raises:
+        VersionError: a newer torchkeep wrote the file.
+        OtherFormatError: it is a file of another format.
+        LimitError: it asks for more than the limits allow.
+        KeyMissingError: there is no such part.
+        DeviceError: torch or this machine does not have the device.
+        LoadError: the example needs what this torch does not have, such as a dtype.
+        PathError: the file system or the storage refused.
+    """
+    name = _name(path)
+    try:
+        with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
+            contents = containers.read(source)
+            _Reader(source, contents).check(range(len(contents.document.tensors.names)))
+            start = document.find(contents.document, key, path=name)
+            kept = document.golden_of(contents.document, start)
+            golden = None if kept is None else _golden(contents, start, source, name)
+    except (VersionError, OtherFormatError, LimitError):
+        raise
+    except FormatError as error:
+        return VerifyReport(name, damage=error.text)
+    digests = contents.placement.digests
+    report = VerifyReport(name, contents.kind, 0 if digests is None else len(digests))
+    if golden is None:
+        return report
+    from . import values
+
+    trust, classes = tuple(trust), classes if isinstance(classes, Mapping | None) else list(classes)
+    now = values.environment() | values.machine(values.device_of(device, None))
+    saved = contents.document.environment | golden.environment
+    routes: list[RouteCheck] = []
+    ways: tuple[Literal["structure", "program"], ...] = ("structure", "program")
+    for route in ways:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TorchkeepWarning)
+            try:
+                obj = load(path, route=route, key=key, classes=classes, trust=trust, device=device, mode="eval")
+                routes.append(RouteCheck(route, True, "", _checks(golden, obj, None)))
+            except DeviceError:
+                raise
+            except FormatError as error:
+                return msgspec.structs.replace(report, damage=error.text)
+            except TrustError as error:
+                names = ", ".join(map(brief_text, error.names[:8]))
+                routes.append(RouteCheck(route, False, f"{names} did not open: pass classes= or trust="))
+            except LoadError as error:
+                routes.append(RouteCheck(route, False, brief_text(error.text, length=600)))
+    return msgspec.structs.replace(
+        report,
+        examples=len(golden.examples),
+        routes=tuple(routes),
+        environment=tuple(
+            (what, saved[what], now[what]) for what in saved if now.get(what, saved[what]) != saved[what]
+        ),
+    )
+
+
+def _golden(contents: containers.Contents, start: document.Value, source: storage.Source, path: str) -> values.Golden:
+    """The golden outputs of the module at a place.
+
+    Raises:
+        VerifyError: it has none.
+    """
+    from . import values
+
+    kept = document.golden_of(contents.document, start)
+    if kept is None:
+        raise VerifyError(
+            f"{path} holds no outputs to compare with: it was saved without example=, with golden=False, or its "
+            "example could not be kept. Nothing was loaded. Load it without verify=, or save it again with an example."
+        )
+    found: values.Golden = values.read_golden(contents.document, kept, _Reader(source, contents).fill)
+    return found
+
+
+def _checks(golden: values.Golden | None, obj: Any, dtype: torch.dtype | None) -> tuple[OutputCheck, ...]:
+    """What was loaded, held against golden outputs."""
+    if golden is None:
+        return ()
+    from . import values
+
+    return tuple(OutputCheck(*each) for each in values.compare_outputs(golden, obj, dtype))
+
+
+def _different(path: str, different: Sequence[str]) -> str:
+    """The message about a model that computes something else."""
+    lines = [f"{path}: the model does not compute what was saved with it. Nothing was loaded."]
+    lines += [f"  {each}" for each in different[:_MAX_LINES]]
+    if len(different) > _MAX_LINES:
+        lines.append(f"  ... and {len(different) - _MAX_LINES} more")
+    lines.append(
+        f"torchkeep.verify({path!r}) compares every route. To have the model all the same, load it without verify=."
+    )
+    return "\n".join(lines)
+
+
+_MAX_LINES = 30
+"""Outputs that a message lists."""
+
+
+def _unknown(checks: Iterable[OutputCheck]) -> list[document.Finding]:
+    """A warning for each output that could not be compared."""
+    return [document.Finding("golden", "warning", "", f"{each}.") for each in checks if each.verdict == "unknown"]
+
+
+def explain(
+    path: StrPath,
+    *,
+    classes: Mapping[str, Any] | Iterable[Any] | None = None,
+    key: Key | None = None,
+    model: torch.nn.Module | None = None,
+) -> ExplainReport:
+    """What stands between a file and today's code, and the call that bridges it: for a file that a refactoring broke.
+
+    For each class that the file names: whether it opens, where it moved, what it may be called now. For each class
+    whose source changed: what appeared and what went, and a migration to paste. With `model`: which of its tensors the
+    file fills, and the `rename=` that fills more. Reads the header only. Nothing of the file is run or imported, no
+    constructor is called, nothing is changed; classes are looked for among what the program has imported, so import
+    your code first.
+
+    Args:
+        path: a file as in `load`.
+        classes: as in `load`: what you know already.
+        key: the part of the file, as in `load`.
+        model: a model of today that the weights are for; its names and shapes are looked at.
+
+    Returns:
+        The report; printed, its last lines are the call to make. A class that it proposes is found by its name and its
+        text: look at it before you pass it to `load`, which trusts what it is given.
+
+    Raises:
+        FormatError: the file is damaged, or not a file that torchkeep reads.
+        KeyMissingError: there is no such part.
+        PathError: the file system or the storage refused.
+        TypeError: `classes` or `model` is of another type.
+    """
+    from . import values
+
+    name = _name(path)
+    with _telling(name, _NOTHING), storage.open_source(path) as source, document.collector_paused():
+        contents = containers.read(source)
+        meaning = contents.document
+        file = describe(meaning, path=name, kind=contents.kind, nbytes=source.nbytes, metadata=contents.metadata)
+        found = values.explain(
+            meaning,
+            document.find(meaning, key, path=name),
+            path=name,
+            key="" if key is None else f", key={key!r}",
+            classes=classes,
+            model=model,
+            same_bytes=_Reader(source, contents).same_bytes,
+            texts=getattr(file, "sources", {}),
+        )
+    routes = still_lacking(file.routes, found.names, found.changes, found.structure)
+    return ExplainReport(name, contents.kind, found.names, found.changes, found.fit, routes, found.way)
 
 
 class _Side:
@@ -559,9 +820,9 @@ def _allowed(allow: Iterable[str], known: set[str]) -> frozenset[str]:
     return allowed
 
 
-def _require_verify(verify: str | None) -> None:
-    if verify not in (None, "first"):
-        raise ValueError(f"verify is 'first' or None, not {verify!r}")
+def _require_verify(verify: str | None, *known: str) -> None:
+    if verify not in (None, *known):
+        raise ValueError(f"verify is {', '.join(map(repr, known))} or None, not {verify!r}")
 
 
 def _warn(findings: Iterable[document.Finding]) -> None:

@@ -15,6 +15,8 @@
     |   |-- BindError(ValueError)               TK-BIND        a target that the file does not fit
     |   |-- KeyMissingError(KeyError)           TK-KEY         no such part in the file
     |   |-- ProgramError                        TK-PROGRAM     a saved computation that this torch cannot run
+    |   |-- VerifyError                         TK-VERIFY      a model that does not compute what was saved with it
+    |   |-- SourceError                         TK-SOURCE      source text of the file that raised when it was run
     |   |-- DeviceError(RuntimeError)           TK-DEVICE      a device that torch or this machine does not have
     |   `-- PartialLoadError                    TK-PARTIAL     a late read error: says what was overwritten
     |-- CallError(ValueError)                   TK-CALL        a call that the saved computation does not answer
@@ -32,7 +34,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -75,6 +77,11 @@ def classes_in_code(names: Sequence[str]) -> str:
     """``classes={'a.b:Net': Net}``, as a person types it; of many names the first, and the rest by that pattern."""
     pairs = [f"{brief(name, length=_NAME_LENGTH)}: {in_code(name)}" for name in names[:_SPELLED]]
     return f"classes={{{', '.join([*pairs, '...'] if len(names) > _SPELLED else pairs)}}}"
+
+
+def entries_in_code(entries: Mapping[str, str]) -> str:
+    """The same where the class of today is called otherwise, all of it: ``classes={'a.b:Net': Network}``."""
+    return f"classes={{{', '.join(f'{brief(name, length=_NAME_LENGTH)}: {code}' for name, code in entries.items())}}}"
 
 
 _NAME_LENGTH = 200
@@ -261,10 +268,40 @@ class ProgramError(LoadError):
     code = "TK-PROGRAM"
 
 
+class VerifyError(LoadError):
+    """What was loaded does not compute what the saved model did, or the file does not say what that was.
+
+    Attributes:
+        different: what differs, a line each.
+    """
+
+    code = "TK-VERIFY"
+
+    def __init__(self, message: str, *, different: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.different = different
+
+
 class CallError(TorchkeepError, ValueError):
     """A loaded computation was called in a way that it was not captured for: other sizes, arguments or modes."""
 
     code = "TK-CALL"
+
+
+class SourceError(LoadError):
+    """Source text that the file keeps, run because the caller said so, raised or is not Python.
+
+    Attributes:
+        module: the module, by the name that it had at save.
+        line: the line of its text; None where the text was not reached.
+    """
+
+    code = "TK-SOURCE"
+
+    def __init__(self, message: str, *, module: str = "", line: int | None = None) -> None:
+        super().__init__(message)
+        self.module = module
+        self.line = line
 
 
 class DeviceError(LoadError, RuntimeError):

@@ -40,6 +40,26 @@ class Limits(msgspec.Struct, frozen=True):
 
     program_numel: int = 2**33
     """Most elements of a tensor that a computation makes by numbers alone."""
+    source_modules: int = 2_000
+    """Most modules whose text is kept."""
+
+    source_name: int = 255
+    """Longest name of such a module."""
+
+    source_nbytes: int = 8_000_000
+    """Most bytes of their text in all, in UTF-8."""
+
+    golden_inputs_nbytes: int = 2**26
+    """Most bytes of the tensors of all examples that are kept with a file."""
+
+    golden_tensor_nbytes: int = 2**20
+    """Largest output of an example that is kept; of a larger one its digest, statistics and a sample."""
+
+    golden_nbytes: int = 2**24
+    """Most bytes of all outputs that are kept."""
+
+    golden_reference_nbytes: int = 2**34
+    """Largest copy of a model's parameters that is made to run an example in another precision."""
 
 
 LIMITS = Limits()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 VERBS = ("inspect", "json", "load", "skeleton", "into")
+"""Those that every case is tried with; "program" and "call" are of files that hold a computation."""
 
 
 @dataclass(eq=False)
@@ -21,11 +22,14 @@ class Case:
         name: unique, ``family/what``, made a file name.
         make: the file's bytes, or a function that writes it.
         verbs: which of VERBS are tried; "load" stands for "mapped", too, which is `load` with ``mmap=True``, and a file
-            that is inspected is also compared with itself.
-        expect: for a verb, the error that it must raise, alternatives parted by ``|``; ``"ok"`` for none.
+            that is inspected is also compared with itself; one that is told as JSON is also explained. "program" loads
+            by the computation in the file, "call" then runs it.
+        expect: for a verb, the error that it must raise, or the clause that it must name, alternatives parted by ``|``;
+            ``"ok"`` for none.
         load: arguments of `load`.
         into: arguments of `load_into`.
         target: makes the target of `load_into`; a small module by default.
+        call: what is done with the module of a computation.
         check: problems of an object that came back.
         checked: the verbs whose objects are checked.
         poke: whether the object is shown, compared, copied, pickled and called afterwards.
@@ -41,6 +45,7 @@ class Case:
     load: dict[str, Any] = field(default_factory=dict)
     into: dict[str, Any] = field(default_factory=dict)
     target: Callable[[], Any] | None = None
+    call: Callable[[Any], Any] | None = None
     check: Callable[[Any], Any] | None = None
     checked: tuple[str, ...] = ("load",)
     poke: bool = True

@@ -6,12 +6,14 @@ has its own limits on time and memory, so a crash, a hang or a bomb is a problem
 
 from __future__ import annotations
 
+import ast
 import copy
 import gc
 import importlib
 import json
 import os
 import pickle
+import re
 import resource
 import select
 import signal
@@ -36,6 +38,7 @@ _SLOWEST = 5
 _QUIET = ("sys.", "gc.", "object.", "builtins.id", "code.__new__", "ctypes.cdata", "cpython.", "time.sleep", "_thread.")
 _seen: list[str] = []
 _armed = False
+_reads_sources = False
 _allowed: tuple[str, ...] = ()
 
 
@@ -47,6 +50,10 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         flags = arguments[2] if isinstance(arguments[2], int) else 0
         if isinstance(arguments[0], int) or (name in _allowed and not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
             return
+    if _reads_sources and (event == "compile" or (event == "open" and _is_source(arguments))):
+        return  # source text of the program's own classes, read into a syntax tree
+    if event == "compile" and _is_calls(*arguments):
+        return  # the function that torch.fx writes of a computation
     if event == "mmap.__new__":
         return  # opened read-only above, and a mapping writes to no file that was
     if event == "exec" and getattr(arguments[0], "co_filename", "").startswith("<"):
@@ -54,14 +61,56 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     _seen.append(f"{event} {arguments[:2]!r}"[:200])
 
 
+def _is_source(arguments: tuple[Any, ...]) -> bool:
+    """Whether a file is opened for reading, and is where the code of a class says that it comes from."""
+    name, flags = str(arguments[0]), arguments[2] if isinstance(arguments[2], int) else 0
+    return name.endswith((".py", ">")) and not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+
+
+_GRAMMAR = (
+    *(ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Assign, ast.Expr, ast.Return, ast.Call, ast.keyword),
+    *(ast.Name, ast.Attribute, ast.Constant, ast.List, ast.Tuple, ast.UnaryOp, ast.USub, ast.Load, ast.Store),
+    *(ast.Starred, ast.Dict),
+)
+
+
+def _is_calls(source: Any, name: Any, *_: Any) -> bool:
+    """Whether a text is a `forward` that calls operators on variables and literals, and does nothing else."""
+    global _parsing  # noqa: PLW0603
+    if _parsing:
+        return True
+    if not isinstance(name, str) or not name.startswith("<eval_with_key>"):
+        return False
+    _parsing = True
+    try:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and not _CALLED.fullmatch(ast.unparse(node.func)):
+                return False
+            if isinstance(node, ast.Attribute) and not _NAMED.fullmatch(ast.unparse(node)):
+                return False
+            if not isinstance(node, _GRAMMAR):
+                return False
+    finally:
+        _parsing = False
+    return True
+
+
+_parsing = False
+_CALLED = re.compile(
+    r"torch\.ops\.aten\.\w+\.\w+|torchkeep_programs_run_(call|_grad|_autocast|_end)(_\d+)?|device|slice"
+)
+_NAMED = re.compile(r"torch(\.ops(\.aten(\.\w+){0,2})?|\.\w+)")
+
+
 def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
     """Open the file with every verb, and touch what comes back."""
+    from torch.nn import Module
     from victim import alarm, derived, hooks, kinds, nets  # noqa: F401 - the program has its classes imported
 
     import torchkeep
     from torchkeep.values import finish
 
-    global _armed, _allowed  # noqa: PLW0603
+    global _armed, _allowed, _reads_sources  # noqa: PLW0603
     _allowed = (path,)
     target = case.target() if case.target else nets.Net()
 
@@ -76,6 +125,13 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             if not report.equal or len(report.text()) > 1_000:
                 tell(f"diff: the file differs from itself: {report.text(limit=3)}")
             return None
+        if verb == "explain":
+            explained = torchkeep.explain(path, model=target if isinstance(target, Module) else None)
+            json.dumps(explained.to_dict())
+            text = explained.text()
+            if any(not (c.isprintable() or c == "\n") for c in text) or len(text) > 500_000:
+                tell("explain: text() has characters that a terminal obeys, or too many")
+            return None
         if verb == "json":
             json.dumps(torchkeep.inspect(path).to_dict())
             return None
@@ -83,18 +139,22 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             return torchkeep.load(path, **case.load)
         if verb == "mapped":
             return torchkeep.load(path, **case.load, mmap=True)
+        if verb in ("program", "call"):
+            obj = torchkeep.load(path, **{"route": "program", **case.load})
+            return obj if verb == "program" else _called(case, obj)
         if verb == "skeleton":
             return torchkeep.load(path, **{**case.load, "route": "skeleton", "allow": {"hooks", "changed"}})
         torchkeep.load_into(target, path, **case.into)
         return target
 
-    more = {"load": "mapped", "inspect": "diff"}
+    more = {"load": "mapped", "inspect": "diff", "json": "explain"}
     for verb in (*case.verbs, *(more[verb] for verb in case.verbs if verb in more)):
         tell(f"@{verb}")
         obj, error = None, None
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         before = _peak_mib()
         _armed = alarm.armed = True
+        _reads_sources = verb == "explain"
         began = time.process_time()
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -103,7 +163,7 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             except BaseException as raised:  # SystemExit is a problem, too
                 error = raised
         took = time.process_time() - began
-        _armed = False
+        _armed = _reads_sources = False
         for what in alarm.rang:
             tell(f"{verb}: rang {what}")
         alarm.rang.clear()
@@ -123,9 +183,10 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
             tell(f"{verb}: took {took:.1f} s of a processor")
         wanted = case.expect.get(verb) or (case.expect.get("load") if verb == "mapped" else None)
         names = {base.__name__ for base in type(error).__mro__} if error is not None else {"ok"}
+        names.add(getattr(error, "clause", None) or "")
         if wanted and not set(wanted.split("|")) & names:
-            tell(f"{verb}: expected {wanted}, got {'an object' if error is None else type(error).__name__}")
-        if error is None and verb in ("load", "mapped", "skeleton", "into"):
+            tell(f"{verb}: expected {wanted}, got {'an object' if error is None else repr(error)[:200]}")
+        if error is None and verb not in ("inspect", "json", "diff"):
             if case.check is not None and ("load" if verb == "mapped" else verb) in case.checked:
                 for problem in case.check(obj):
                     tell(f"{verb}: {problem}")
@@ -148,6 +209,13 @@ def _problems(case: Any, path: str, tell: Callable[[str], None]) -> None:
         alarm.rang.clear()
         if _peak_mib() - before > case.mib:
             tell(f"{verb}: took {_peak_mib() - before} MiB")
+
+
+def _called(case: Any, model: Any) -> Any:
+    """What a computation gives for the inputs that it was saved for."""
+    import torch
+
+    return case.call(model) if case.call is not None else model(torch.ones(2, 3))
 
 
 def _peak_mib() -> int:
@@ -226,6 +294,7 @@ def _warm_up(directory: Path) -> None:
     _poke(obj)
     _warm_up_values(directory / "values", kinds)
     _warm_up_hooks(directory / "hooks")
+    _warm_up_programs(directory / "program")
     _poke([obj["model"]])
     torchkeep.load_into({"model": model, "adam": adam}, path)
     _poke(torchkeep.load(path, mmap=True))
@@ -233,6 +302,7 @@ def _warm_up(directory: Path) -> None:
     json.dumps(torchkeep.inspect(path).to_dict())
     torchkeep.inspect(path).text()
     torchkeep.diff(path, path).text()
+    torchkeep.explain(path, model=model).text()
     torchkeep.save(model.state_dict(), path)
     torchkeep.load_into(model, path)
     for damaged in (b"", b"x" * 20, path.read_bytes()[:-1]):
@@ -262,6 +332,24 @@ def _warm_up_hooks(path: Path) -> None:
     for model in torchkeep.load(path):
         _poke([model])
     torchkeep.load(path, route="skeleton")
+
+
+def _warm_up_programs(path: Path) -> None:
+    """torch writes a function of a computation, and says where it failed; shapes are asked of its meta kernels."""
+    import torch
+    from cases_programs import honest
+
+    import torchkeep
+
+    path.write_bytes(honest())
+    for mode in ("eval", "train"):
+        model = torchkeep.load(path, route="program", mode=mode)
+        _poke(model(torch.ones(2, 3)))
+        _poke([model])
+    try:
+        model(torch.ones(2, 2))
+    except torchkeep.errors.CallError as error:
+        "".join(traceback.format_exception(error))
 
 
 def _warm_up_values(path: Path, kinds: Any) -> None:

@@ -139,6 +139,48 @@ def test_a_fresh_process_computes_the_same_bits(saved: Saved, tmp_path: Path) ->
     assert likeness[0, 1] > likeness[0, 2]  # and it is the trained model: English lies nearer to English
 
 
+WITHOUT = """
+import sys
+sys.modules["transformers"] = None  # whoever imports it raises
+import torch, torchkeep
+from safetensors.torch import load_file, save_file
+
+path, inputs, out = sys.argv[1:]
+model = torchkeep.load(path, route="program")
+assert torchkeep.report_of(model).route == "program"
+batch = load_file(inputs)
+with torch.no_grad():
+    found = model(**batch)
+assert found.last_hidden_state is found["last_hidden_state"] is found[0]
+made = {"last": found.last_hidden_state, "pooled": found.pooler_output}
+model(**batch).last_hidden_state.square().mean().backward()
+made |= {f"grad.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
+save_file({name: tensor.contiguous().clone() for name, tensor in made.items()}, out)
+"""
+
+
+def test_it_computes_without_its_library(saved: Saved, tmp_path: Path) -> None:
+    """By its program, at another batch size and sentence length than the example's."""
+    example = {name: tensor[:2, :11] for name, tensor in load_file(saved.inputs).items()}
+    path, out = tmp_path / "program.safetensors", tmp_path / "out.safetensors"
+    report = torchkeep.save(saved.model, path, example=torchkeep.Example(**example))
+    assert [finding for finding in report.findings if finding.severity != "note"] == []
+    assert report.nbytes <= 1.01 * saved.path.stat().st_size
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT, str(path), str(saved.inputs), str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    inputs = load_file(saved.inputs)
+    assert inputs["input_ids"].shape != example["input_ids"].shape
+    ours, theirs = _outputs(saved.model, inputs), load_file(out)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
 def test_the_whole_model_comes_back(saved: Saved) -> None:
     loaded = torchkeep.load(saved.path)
     assert saved.report.findings == torchkeep.report_of(loaded).findings == ()

@@ -37,7 +37,7 @@ from xxhash import xxh3_64_intdigest
 
 import torchkeep
 from torchkeep import containers, errors, values
-from torchkeep.document import ClassInfo, Document, Map, Opaque, Ref, Seq, TensorTable, Typed
+from torchkeep.document import ClassInfo, Document, Map, Opaque, Ref, Seq, SourceText, TensorTable, Typed
 from torchkeep.errors import TorchkeepError, TorchkeepWarning
 from torchkeep.limits import Limits
 from torchkeep.storage import Span, open_source
@@ -63,8 +63,12 @@ CODES = {
     "ChangedClassError": "TK-CHANGED",
     "BindError": "TK-BIND",
     "KeyMissingError": "TK-KEY",
+    "ProgramError": "TK-PROGRAM",
+    "SourceError": "TK-SOURCE",
+    "VerifyError": "TK-VERIFY",
     "DeviceError": "TK-DEVICE",
     "PartialLoadError": "TK-PARTIAL",
+    "CallError": "TK-CALL",
     "PathError": "TK-IO",
     "NotFoundError": "TK-NOT-FOUND",
     "NotAFileError": "TK-NOT-A-FILE",
@@ -84,6 +88,7 @@ BUILTINS: dict[str, type[Exception]] = {
     "OtherFormatError": ValueError,
     "BindError": ValueError,
     "KeyMissingError": KeyError,
+    "CallError": ValueError,
     "PathError": OSError,
     "NotFoundError": FileNotFoundError,
     "NotAFileError": OSError,
@@ -578,6 +583,38 @@ def a_class_that_is_not_imported(at: Path) -> None:
     torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", "gone.models:Net")))
 
 
+def kept(at: Path, text: str) -> Path:
+    """A file whose class is gone, with this text of its module."""
+
+    def change(document: Document) -> None:
+        renamed(f"{HERE}:Net", "gone:Net")(document)
+        document.sources["gone"] = SourceText("", text)
+
+    return crafted(at, Net(), change)
+
+
+@message(
+    errors.TrustError, r"(?m)^  source, runs text of the file +torchkeep\.load\(.*route='source', run_source=True\)$"
+)
+def a_class_that_is_gone_and_whose_text_is_kept(at: Path) -> None:
+    torchkeep.load(kept(at, "raise SystemExit"))
+
+
+@message(errors.TrustError, r"as text \(gone\)", r"inspect\(.*\)\.sources", r"route='source', run_source=True\)$")
+def a_text_that_nobody_said_to_run(at: Path) -> None:
+    torchkeep.load(kept(at, "raise SystemExit"), route="source")
+
+
+@message(errors.SourceError, r"module gone raised KeyError in line 2", r"inspect\(.*\)\.sources\['gone'\]", r"classes=")
+def a_text_that_raised(at: Path) -> None:
+    torchkeep.load(kept(at, "x = {}\nx[1]\n"), route="source", run_source=True)
+
+
+@message(errors.LoadError, r"keeps no source text", r"saved without source=True", r"classes=\[", r"route='skeleton'")
+def a_file_without_text(at: Path) -> None:
+    torchkeep.load(saved(at, Net()), route="source", run_source=True)
+
+
 @message(errors.TrustError, r"has no such name now", r"classes=\{")
 def a_class_that_was_renamed(at: Path) -> None:
     torchkeep.load(crafted(at, Net(), renamed(f"{HERE}:Net", f"{HERE}:OldNet")))
@@ -933,6 +970,37 @@ def bytes_that_are_found_bad_first(at: Path) -> None:
     torchkeep.load_into(Net(), damaged(saved(at, Net()), "fc.bias"), verify="first")
 
 
+def with_example(at: Path, **more: Any) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TorchkeepWarning)
+        torchkeep.save(Net(), file(at), example=(torch.ones(2, 2),), durable=False, **more)
+    return file(at)
+
+
+@message(errors.VerifyError, r"holds no outputs", r"golden=False", r"without verify=, or save it again")
+def a_check_of_outputs_that_are_not_kept(at: Path) -> None:
+    torchkeep.load(with_example(at, golden=False), verify="outputs")
+
+
+class Doubled(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+@message(
+    errors.VerifyError,
+    r"does not compute what was saved",
+    r"the output at \(0, 0\): \S+, and was \S+ \(max error \S+, tolerance \S+\)",
+    r"torchkeep\.verify\(",
+    r"without verify=",
+)
+def a_class_that_computes_something_else(at: Path) -> None:
+    path = with_example(at)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TorchkeepWarning)
+        torchkeep.load(path, classes={f"{Net.__module__}:Net": Doubled}, verify="outputs")
+
+
 class Halving(prune.BasePruningMethod):
     PRUNING_TYPE = "unstructured"
 
@@ -1085,6 +1153,11 @@ def test_every_kind_of_failure_of_a_file_system() -> None:
 WRONG: dict[str, tuple[type[Exception], Callable[[Path], object], str]] = {
     "mode": (ValueError, lambda p: torchkeep.load(p, mode="evil"), "'eval', 'train', 'saved' or None, not 'evil'"),  # type: ignore[arg-type]
     "route": (ValueError, lambda p: torchkeep.load(p, route="way"), "route is .* not 'way'"),  # type: ignore[arg-type]
+    "run_source": (
+        ValueError,
+        lambda p: torchkeep.load(p, route="skeleton", run_source=True),
+        "run_source is True or False, and True goes with route 'source' or 'auto', not 'skeleton'",
+    ),
     "allow of load": (ValueError, lambda p: torchkeep.load(p, allow="missing"), r"allow takes \['changed', 'hooks'\]"),
     "allow of load_into": (
         ValueError,

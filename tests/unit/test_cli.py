@@ -136,12 +136,12 @@ def test_the_module_and_the_version(saved: Saved) -> None:
 
 
 def test_help_names_every_verb(capsys: Capture) -> None:
-    for arguments in (["--help"], ["inspect", "--help"], ["diff", "--help"]):
+    for arguments in (["--help"], ["inspect", "--help"], ["diff", "--help"], ["explain", "--help"]):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 0
         out, _ = capsys.readouterr()
-        for verb in ("inspect", "diff") if arguments == ["--help"] else arguments[:1]:
+        for verb in ("inspect", "diff", "explain") if arguments == ["--help"] else arguments[:1]:
             assert verb in out
 
 
@@ -157,6 +157,9 @@ def test_help_names_every_verb(capsys: Capture) -> None:
         ["diff", "a"],
         ["diff", "a", "b", "c"],
         ["diff", "a", "b", "--key"],
+        ["explain"],
+        ["explain", "a", "b"],
+        ["explain", "a", "--import"],
     ],
 )
 def test_a_wrong_call(arguments: list[str], capsys: Capture) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 DEMO = Path(__file__).resolve().parents[2] / "demo" / "two_ways.py"
-CASES = ["(a) same", "(b) moved", "(c) renamed", "(d) gained"]
-FILES = ["weights.pt", "model.pt", "model.safetensors"]
+CASES = ["(a) same", "(b) moved", "(c) renamed", "(d) gained", "(e) deleted"]
+FILES = ["weights.pt", "model.pt", "model.safetensors", "program.safetensors"]
 
 
 def _row(told: str, heading: str, label: str) -> list[str]:
@@ -43,11 +43,15 @@ def test_the_story_holds(tmp_path: Path) -> None:  # one test: with several, eac
 
     assert _row(told, "forgotten / called", "the first try") == CASES
     first = _row(told, "the first try", "torchkeep.save(model)")
-    assert first == [f"{accuracy} / {accuracy}", "error", "error", "error"]
+    assert first == [f"{accuracy} / {accuracy}", "error", "error", "error", "error"]
+    by_program = _row(told, "the first try", "torchkeep.save(model, example=(x,))")
+    assert by_program == [f"{accuracy} / {accuracy}"] * len(CASES)
     mended = _row(told, "mended as shown", "torchkeep.save(model)")
-    assert mended == [f"{accuracy} / {accuracy}"] * len(CASES)
+    assert mended == [f"{accuracy} / {accuracy}"] * 4 + ["error"]
     for way in ("torch.save(model.state_dict())", "torch.save(model)"):  # the others, at their best
-        for cell in _row(told, "mended as shown", way):
+        *cells, deleted = _row(told, "mended as shown", way)
+        assert deleted == "error"
+        for cell in cells:
             forgotten, called = map(float, cell.split(" / "))
             assert called == float(accuracy)
             assert forgotten < called

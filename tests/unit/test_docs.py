@@ -75,11 +75,13 @@ def test_readme(program: types.ModuleType, tmp_path: Path) -> None:
     """What a reader brings (classes, a file of theirs) stands above; everything else is README's own."""
     (tmp_path / "mypackage").mkdir()
     (tmp_path / "mypackage" / "__init__.py").write_text("")
+    (tmp_path / "mypackage" / "models.py").write_text("from torch import nn\nclass Tiny(nn.Module):\n    pass\n")
     exec(READER, vars(program))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", torchkeep.TorchkeepWarning)  # casts, which the examples ask for
         assert run(ROOT / "README.md", program) >= 8
     assert program.epoch == 3
+    assert torchkeep.report_of(program.tiny).route == "source"
 
 
 def test_plugins_page(program: types.ModuleType) -> None:

@@ -889,7 +889,7 @@ def test_an_optimizer_of_the_project_is_named(keep: Keep) -> None:
 
 
 def test_what_stands_in_for_an_object_is_not_saved_in_its_place(tmp_path: Path) -> None:
-    """A Record or a Skeleton forgets nothing by being loaded; it would by being saved."""
+    """A Record or a Skeleton that does not come from a file does not know all that it stands for."""
     path = tmp_path / "net.safetensors"
     torchkeep.save(nn.Sequential(nn.Linear(1, 1)), path)
     skeleton = torchkeep.Skeleton.__new__(torchkeep.Skeleton)

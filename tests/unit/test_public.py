@@ -69,6 +69,7 @@ def test_the_namespaces_are_what_we_think() -> None:
         "torchkeep.save",
         "torchkeep.load",
         "torchkeep.load_into",
+        "torchkeep.explain",
         "torchkeep.inspect",
         "torchkeep.report_of",
         "torchkeep.register",

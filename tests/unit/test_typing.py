@@ -31,10 +31,11 @@ torchkeep.save(model, "a", progress=lambda done, whole: print(done / whole))
 torchkeep.save(model, "a", progress=len)  # E: arg-type
 torchkeep.save(model, "a", durable="yes")  # E: arg-type
 torchkeep.save(model, "a", False)  # E: call-arg
+torchkeep.save(model, "a", example=torchkeep.Example(torch.ones(1), mask=None), dynamic_shapes="batch")
 
 loaded: torch.nn.Linear = torchkeep.load("a", device="cpu", dtype=torch.float16, mode="eval", key=("model", 0))
 torchkeep.load("a", mode="evaluate")  # E: arg-type
-torchkeep.load("a", route="program")  # E: arg-type
+torchkeep.load("a", route="programme")  # E: arg-type
 torchkeep.load("a", classes={"old:Net": torch.nn.Linear}, trust=("pkg",), map_location=torch.device("cpu"))
 torchkeep.load("a", key=3.5)  # E: arg-type
 

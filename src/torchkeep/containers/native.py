@@ -85,7 +85,8 @@ def layout(document: Document, *, path_of: Callable[[int], str] | None = None, l
     if header_nbytes > limits.written_header_nbytes:
         raise SaveError(
             f"the header would be {header_nbytes} bytes long and readers accept {limits.written_header_nbytes}: "
-            f"{len(sizes)} tensor names and {len(document.nodes)} objects are too many{_largest(document, path_of)}. "
+            f"{len(sizes)} tensor names and {len(document.nodes)} objects"
+            f"{' and the source text' if document.sources else ''} are too many{_largest(document, path_of)}. "
             "Nothing was written. Keep long lists of numbers as tensors, or save in parts."
         )
     spans = [Span(header_nbytes + span.offset, span.nbytes) for span in relative]

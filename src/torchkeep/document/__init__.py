@@ -25,6 +25,14 @@ from .dtypes import ITEMSIZE as ITEMSIZE
 from .dtypes import NUMPY_NAME as NUMPY_NAME
 from .dtypes import SAFETENSORS_NAME as SAFETENSORS_NAME
 from .dtypes import numpy_itemsize as numpy_itemsize
+from .explained import Candidate as Candidate
+from .explained import ClassChange as ClassChange
+from .explained import Explained as Explained
+from .explained import Fit as Fit
+from .explained import Renaming as Renaming
+from .explained import Standing as Standing
+from .explained import Sure as Sure
+from .explained import Way as Way
 from .find import find as find
 from .findings import Finding as Finding
 from .findings import Severity as Severity
@@ -33,6 +41,12 @@ from .geometry import extent as extent
 from .geometry import is_contiguous as is_contiguous
 from .geometry import is_dense as is_dense
 from .geometry import row_major as row_major
+from .golden import GOLDEN_KINDS as GOLDEN_KINDS
+from .golden import calls_of as calls_of
+from .golden import examples_of as examples_of
+from .golden import golden_of as golden_of
+from .golden import outputs_of as outputs_of
+from .golden import without_golden as without_golden
 from .kinds import CARRYING_KINDS as CARRYING_KINDS
 from .kinds import CLOSED_PACKAGES as CLOSED_PACKAGES
 from .kinds import CONTAINER_KINDS as CONTAINER_KINDS
@@ -84,3 +98,6 @@ from .tensors import REQUIRES_GRAD as REQUIRES_GRAD
 from .tensors import Shape as Shape
 from .tensors import TensorTable as TensorTable
 from .tensors import View as View
+from .texts import MAIN as MAIN
+from .texts import SourceText as SourceText
+from .texts import is_module_name as is_module_name

@@ -23,6 +23,7 @@ from .model import FORMAT_VERSION, ClassInfo, Document
 from .nodes import Map, Node, Opaque, Seq, TensorRef, Typed, Value
 from .scalars import all_from_wire, all_to_wire, from_wire, is_json_text, to_wire
 from .tensors import Shape, TensorTable, View
+from .texts import SourceText
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -194,6 +195,7 @@ def encode(document: Document, shown: Shown | None = None) -> str:
             attributes=[(i, to_wire(v)) for i, v in sorted(table.attributes.items())],
             shown=None if shown else (list(whole.names), list(whole.dtypes), list(whole.shapes)),
         ),
+        sources=[(name, it.package, it.text) for name, it in sorted(document.sources.items())],
     )
     return _encoder.encode(wire).decode()
 
@@ -291,6 +293,7 @@ def _from_wire_document(wire: schema.Document, shown: Shown | None, limits: Limi
         classes={name: ClassInfo(*rest) for name, *rest in wire.classes},  # type: ignore[arg-type]
         environment=wire.environment,
         findings=list(_findings(wire.findings)),
+        sources={name: SourceText(package, text) for name, package, text in wire.sources},
     )
 
 

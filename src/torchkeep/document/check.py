@@ -18,6 +18,7 @@ from ..limits import LIMITS, Limits
 from .computed import HOOK_KINDS, check_hooks, check_pruning_method, check_uninitialized
 from .dtypes import ITEMSIZE, NUMPY_NAME, numpy_itemsize
 from .geometry import extent, is_contiguous, is_dense, plain_ints, row_major
+from .golden import GOLDEN_KINDS, check_golden
 from .kinds import (
     BYTES_KINDS,
     DEEP_KINDS,
@@ -37,6 +38,7 @@ from .layouts import TENSOR_KINDS, check_layout
 from .model import Document
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import CONJ, PARAMETER, REQUIRES_GRAD, Shape, TensorTable, View
+from .texts import check_texts
 
 
 def check(document: Document, *, limits: Limits = LIMITS) -> None:
@@ -54,6 +56,7 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
     shared = _check_references(document)
     _check_table(document.tensors, limits)
     _check_classes(document)
+    check_texts(document.sources, limits)
     _check_nesting(document)
     nodes = _Nodes(document, shared)
     for position, node in enumerate(document.nodes):
@@ -64,6 +67,8 @@ def check(document: Document, *, limits: Limits = LIMITS) -> None:
             raise
     if nodes.have_hooks:
         check_hooks(document, shared.nodes)
+    if nodes.have_golden:
+        check_golden(document, shared.nodes, shared.tensors)
     for value in document.tensors.attributes.values():
         attributes = document.node(value)
         if type(value) is Ref and isinstance(attributes, Map) and nodes.is_shared(value.index):
@@ -281,6 +286,11 @@ class _Nodes:
     def have_hooks(self) -> bool:
         """Whether M-4 and M-5 speak of any node that was checked."""
         return any(kind in HOOK_KINDS or "lazy" in fields for kind, _, fields in self._rules)
+
+    @property
+    def have_golden(self) -> bool:
+        """Whether the clauses G speak of any node that was checked."""
+        return any(kind in GOLDEN_KINDS or "golden" in fields for kind, _, fields in self._rules)
 
     def check(self, node: Node) -> None:
         """Hold one node against the rules of its type."""

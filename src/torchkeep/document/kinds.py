@@ -148,6 +148,14 @@ def _map(document: Document, value: Value) -> bool:
 _TEXTS = frozenset({str})
 
 
+def _result(document: Document, value: Value) -> bool:
+    """What a call returned at one place: a number or text, a tensor, or what is kept of a large one."""
+    node = document.node(value)
+    if isinstance(node, Typed):
+        return node.kind in ("golden.sampled", "str")
+    return type(value) in (bool, int, float, str, TensorRef)
+
+
 def _named(test: Callable[[Document, Value], bool]) -> Test:
     """A map from names to values that pass `test`, or None."""
 
@@ -160,6 +168,16 @@ def _named(test: Callable[[Document, Value], bool]) -> Test:
                 if item is not None and not test(document, item):
                     return False
         return True
+
+    return names
+
+
+def _each_named(test: Callable[[Document, Value], bool]) -> Test:
+    """A map from names to values that all pass `test`."""
+
+    def names(document: Document, value: Value) -> bool:
+        node = document.node(value)
+        return isinstance(node, Map) and _named(test)(document, value) and None not in node.values
 
     return names
 
@@ -240,11 +258,33 @@ KINDS: dict[str, Kind] = {
             "computed": _tuple_of("torch.weight_norm", "torch.spectral_norm", "torch.prune"),
             "lazy": _true,
             "program": _of("program"),
+            "golden": _of("golden"),
         },
         frozenset({"parameters", "buffers", "non_persistent", "modules", "attributes", "extra_state", "hooks"})
-        | {"direct", "computed", "lazy", "program"},
+        | {"direct", "computed", "lazy", "program", "golden"},
     ),
     "program": Kind(1, {"summary": _text, "text": _bytes_of, "constants": _tensors}),
+    # what a module returned for an example: `document/golden.py` has the rest of the rules
+    "golden": Kind(1, {"environment": _each_named(_text), "examples": _tuple_of("golden.example")}),
+    "golden.example": Kind(
+        1, {"args": _tuple, "keywords": _named(_anything), "random": _flag, "outputs": _tuple_of("golden.output")}
+    ),
+    "golden.output": Kind(
+        1,
+        {"where": _text, "value": _result, "scale": _float, "tolerance": _float, "evidence": _each_named(_float)},
+    ),
+    "golden.sampled": Kind(
+        1,
+        {
+            "dtype": _text,
+            "shape": _sizes,
+            "digest": _text,
+            "finite": _size,
+            **dict.fromkeys(("minimum", "maximum", "mean", "deviation"), _float),
+            "sample": _tensor,
+        },
+    ),
+    "golden.object": Kind(1, {"sequence": _flag, "parts": _named(_anything)}),
     "custom": Kind(1, {"class": _text, "state": _anything}),
     "optimizer": Kind(
         1,
@@ -359,6 +399,11 @@ OWN_FIELDS = frozenset(
         "entropy",
         "spawn_key",
         "constants",
+        "environment",
+        "examples",
+        "outputs",
+        "evidence",
+        "parts",
     }
 )
 """Fields whose map or tuple is part of the object rather than an object of its own: nothing else refers to it."""

@@ -11,6 +11,7 @@ from ..errors import FormatError
 from .findings import Finding
 from .nodes import Map, Node, Ref, Seq, TensorRef, Typed, Value, children
 from .tensors import Shape, TensorTable
+from .texts import SourceText
 
 FORMAT_VERSION = "0.1"
 
@@ -39,6 +40,7 @@ class Document(msgspec.Struct):
         classes: for each class or function outside torch that the nodes name, what is known of it.
         environment: versions and platform at save, such as ``{"python": "3.11.7"}``.
         findings: what was noticed at save.
+        sources: text of modules that define the classes, by their names; {} where none was asked for.
     """
 
     root: Value = None
@@ -47,6 +49,7 @@ class Document(msgspec.Struct):
     classes: dict[str, ClassInfo] = {}
     environment: dict[str, str] = {}
     findings: list[Finding] = []
+    sources: dict[str, SourceText] = {}
 
     def node(self, value: Value) -> Node | None:
         """The node that `value` refers to, or None for a scalar or a tensor."""

@@ -86,7 +86,7 @@ class Tensors(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     shown: tuple[list[str], list[str], list[Shape]] | None = None
 
 
-class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     version: str
     environment: dict[str, str]
     classes: list[tuple[str, int, str | None, str | None]]
@@ -96,6 +96,7 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root: Value
     nodes: list[Node]
     tensors: Tensors
+    sources: list[tuple[str, str, str]] = []  # module, package, text
 
 
 class Version(msgspec.Struct, frozen=True):

@@ -16,13 +16,14 @@ import torch
 
 from ..errors import brief, brief_text
 from . import deadline, dtypes
-from .alone import drawn_from, left_alone, quiet, staying, watching
 from .examples import CannotCapture, CannotSize, Example, Signature
+from .left_alone import left_alone
 from .model import Argument, InputSpec, Mode, Parameter, Value
 from .shapes import by_shape
 from .sizes import value_of
 from .traces import Reader, Seen, Shared, Trace
 from .trees import CannotDescribe, described, is_scalar
+from .watch import drawn_from, quiet, staying, watching
 
 
 class Tried(NamedTuple):

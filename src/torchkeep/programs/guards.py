@@ -32,17 +32,24 @@ def guard_of(name: str) -> Guard | None:
     assert schema
     base = name.split(".")[1]
     strict = [one for one in schema.arguments if one.type.rstrip("?") in _EXACT]
+    needed = {one.name for one in schema.arguments if one.default is None}
     special = _SPECIAL.get(base)
     if not strict and special is None:
         return None
 
     def guard(args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         given = bound(schema, args, kwargs)
+        if special is not None and not needed <= given.keys():
+            _refuse(name, f"{', '.join(sorted(needed - given.keys()))} is missing")
         for argument in strict:
             if argument.name in given:
                 _exact(name, argument, given[argument.name])
-        if special is not None:
+        if special is None:
+            return
+        try:
             special(name, given)
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError):
+            _refuse(name, "they are not of the types that it takes")
 
     return guard
 
@@ -65,15 +72,46 @@ _EXACT: Final[dict[str, type]] = {
     "ScalarType": torch.dtype,
     "Layout": torch.layout,
     "MemoryFormat": torch.memory_format,
+    "Device": torch.device,
 }
 """Types for which torch takes any number, and reads outside of a table where it is none of theirs."""
+
+
+_DTYPES: Final = frozenset(
+    found
+    for name in (
+        *("float16", "bfloat16", "float32", "float64", "complex32", "complex64", "complex128", "bool"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+    )
+    if (found := getattr(torch, name, None)) is not None
+)
+"""Those whose elements fill bytes of their own; quantized ones and bit fields have kernels that believe more."""
+
+
+_DEVICES: Final = frozenset({"cpu", "cuda", "mps", "xpu"})
+
+
+def plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is what the operators of the list may be given: strided, with memory, of a plain dtype.
+
+    Whoever runs a program asks this of its inputs and constants; operators of the list then make no others.
+    """
+    return tensor.layout is torch.strided and tensor.dtype in _DTYPES and not tensor.is_meta and not tensor.is_nested
 
 
 def _exact(name: str, argument: Argument, value: Any) -> None:
     wanted = _EXACT[argument.type.rstrip("?")]
     if value is None and argument.type.endswith("?"):
         return
-    if not isinstance(value, wanted) or (wanted is torch.layout and value is not torch.strided):
+    if wanted is torch.device:
+        value = torch.device(value) if isinstance(value, str) and value in _DEVICES else value
+        plain = isinstance(value, torch.device) and value.type != "meta"
+    elif wanted is torch.dtype:
+        plain = isinstance(value, torch.dtype) and value in _DTYPES
+    else:
+        plain = isinstance(value, wanted) and (wanted is not torch.layout or value is torch.strided)
+    if not plain:
         _refuse(name, f"{argument.name} is {str(value)[:80]!r}")
 
 
@@ -172,18 +210,76 @@ def _sizes_of_batches(name: str, sizes: Any, rows: int) -> None:
     if not isinstance(sizes, torch.Tensor) or sizes.dtype != torch.int64 or sizes.dim() != 1 or sizes.is_meta:
         _refuse(name, "the sizes of the batches are no list of integers")
     told = sizes.tolist()
-    if not told or told[-1] < 1 or sum(told) != rows or any(a < b for a, b in zip(told, told[1:], strict=False)):
+    if not told or told[-1] < 1 or sum(told) != rows or told != sorted(told, reverse=True):
         _refuse(name, "the sizes of the batches do not fit the input")
 
 
-def _some(name: str, given: Mapping[str, Any]) -> None:
-    """Kernels that divide by a number of elements."""
-    for argument, value in given.items():
-        if isinstance(value, torch.Tensor) and value.numel() == 0:
-            _refuse(name, f"{argument} is empty")
+def _weight_norm(name: str, given: Mapping[str, Any]) -> None:
+    """The kernel for the first and the last dimension believes that there is one magnitude for each place of it."""
+    values, sizes, along = given["v"], given["g"], given.get("dim", 0)
+    if not (isinstance(values, torch.Tensor) and isinstance(sizes, torch.Tensor) and type(along) is int):
+        _refuse(name, "it takes two tensors and a dimension")
+    if values.numel() == 0 or (values.dtype, values.device) != (sizes.dtype, sizes.device):
+        _refuse(name, "v is empty, or not like g")
+    if along in (0, values.dim() - 1):
+        wanted = [size if at == along else 1 for at, size in enumerate(values.shape)]
+        if list(sizes.shape) != wanted:
+            _refuse(name, f"g is of shape {list(sizes.shape)} where {wanted} belongs")
 
+
+def _repeated(name: str, given: Mapping[str, Any]) -> None:
+    """How often each element is repeated is added up without a look at what 64 bits hold."""
+    repeats = given["repeats"]
+    if isinstance(repeats, torch.Tensor) and repeats.numel() and not repeats.is_meta and repeats.dtype in _COUNTS:
+        least, total = repeats.min(), repeats.double().sum()
+        if least < 0 or total > _ELEMENTS:
+            _refuse(name, "the repeats add up to too many")
+
+
+def _labels(name: str, given: Mapping[str, Any]) -> None:
+    """A label of a target picks a class, whether there is one or not."""
+    targets, classes = given["targets"], given["log_probs"].shape[-1]
+    if targets.numel() and not (int(targets.min()) >= 0 and int(targets.max()) < classes):
+        _refuse(name, f"a label of the targets is none of {classes} classes")
+
+
+def _bags(name: str, given: Mapping[str, Any]) -> None:
+    """Where bags begin is believed where there are none."""
+    weight, indices, offsets = given["weight"], given["indices"], given["offsets"]
+    if (weight.dim(), indices.dim(), offsets.dim()) != (2, 1, 1) or not offsets.numel():
+        _refuse(name, "it takes a table, a row of indices and a row of offsets, which is not empty")
+    scales = given.get("per_sample_weights")
+    if scales is not None and (scales.shape != indices.shape or scales.dtype != weight.dtype):
+        _refuse(name, "there is not one weight for each index")
+
+
+def _finite(name: str, given: Mapping[str, Any]) -> None:
+    """LAPACK's search for eigenvalues reads outside of a matrix that is not finite."""
+    matrix = given["self"]
+    if isinstance(matrix, torch.Tensor) and not matrix.is_meta and not bool(torch.isfinite(matrix).all()):
+        _refuse(name, "self is not finite")
+
+
+def _bounded(name: str, given: Mapping[str, Any]) -> None:
+    """Numbers that are negated, or rounded up to, with no look at what 64 bits hold."""
+    for argument, value in given.items():
+        for one in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(one, int) and abs(one) > _LARGEST:
+                _refuse(name, f"{argument} is {one}")
+
+
+_LARGEST: Final = 1 << 24
+_COUNTS: Final = (torch.int64, torch.int32)
+_ELEMENTS: Final = 2.0**40
+"""More elements than any memory has."""
 
 _SPECIAL: Final[dict[str, Callable[[str, Mapping[str, Any]], None]]] = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
-    "_weight_norm": _some,
+    "_weight_norm": _weight_norm,
+    "repeat_interleave": _repeated,
+    "ctc_loss": _labels,
+    "embedding_bag": _bags,
+    **dict.fromkeys(("linalg_eigvals", "linalg_eig"), _finite),
+    **dict.fromkeys(("matrix_power", "linalg_matrix_power"), _bounded),
+    **dict.fromkeys((f"max_pool{n}d{which}" for n in (1, 2, 3) for which in ("", "_with_indices")), _bounded),
 }

@@ -78,7 +78,8 @@ class _Merged:
         calls = tuple(map(self._call, range(len(self._rows))))
         modes = tuple(mode for mode in _MODES if mode in self._traces)
         deciders = {path for reader, paths in self._reads.items() if reader not in self._plain for path in paths}
-        output = self._joined({mode: trace.output for mode, trace in self._traces.items()}, deciders or {""})
+        decide = self._reads.get("") or deciders or {""}  # the outermost code, where it reads a flag at all
+        output = self._joined({mode: trace.output for mode, trace in self._traces.items()}, decide)
         return Program(
             version=VERSION,
             modes=modes,

@@ -1,7 +1,7 @@
 """The closed list of what a program in a file may call: operators of torch, one by one, and a few of Python.
 
 A name that is not here is never looked up, whatever a file says of it. Nothing is enumerated at run time, so a new
-release of torch adds nothing by itself. This module needs no torch: who looks at a file only may ask it, too.
+release of torch adds nothing by itself.
 
 Each line of a group is an operator's schema, word for word as torch writes it, with what the schema does not tell
 behind a ``#``:
@@ -28,6 +28,11 @@ What may not, and why:
 - what works on many parameters at once for optimizers: ``_foreach_*``, ``_fused_*``, ``_amp_*``;
 - operators for scripts, which never stand in a graph: lists, dicts, strings, scalars;
 - families of polynomials (``special_chebyshev_polynomial_t`` ...): they loop as often as a number says;
+- what was brought to end the process, or not to end, and is rare: ``segment_reduce`` (its offsets), ``lu_unpack``,
+  ``lu_solve``, ``linalg_lu_solve`` and ``linalg_ldl_solve`` (their pivots), ``native_batch_norm`` (its statistics), and
+  with it its kin; ``upsample_*`` with sizes and scales of their own that need not agree (the ``vec`` overloads take one
+  of the two); ``binomial`` (counts that are no numbers), ``special_zeta`` and ``polygamma`` (loop by value);
+- ``mm.dtype`` and its kin, which no CPU has.
 """
 
 from __future__ import annotations
@@ -320,8 +325,6 @@ aten::lgamma(Tensor self) -> Tensor
 aten::lgamma_(Tensor(a!) self) -> Tensor(a!)
 aten::digamma(Tensor self) -> Tensor
 aten::digamma_(Tensor(a!) self) -> Tensor(a!)
-aten::polygamma(int n, Tensor self) -> Tensor
-aten::polygamma_(Tensor(a!) self, int n) -> Tensor(a!)
 aten::mvlgamma(Tensor self, int p) -> Tensor  # sizes: p
 aten::mvlgamma_(Tensor(a!) self, int p) -> Tensor(a!)  # sizes: p
 aten::i0(Tensor self) -> Tensor
@@ -365,7 +368,6 @@ aten::special_modified_bessel_k1(Tensor self) -> Tensor
 aten::special_multigammaln(Tensor self, int p) -> Tensor  # sizes: p
 aten::special_ndtr(Tensor self) -> Tensor
 aten::special_ndtri(Tensor self) -> Tensor
-aten::special_polygamma(int n, Tensor self) -> Tensor
 aten::special_psi(Tensor self) -> Tensor
 aten::special_round(Tensor self, *, int decimals=0) -> Tensor
 aten::special_scaled_modified_bessel_k0(Tensor x) -> Tensor
@@ -379,9 +381,6 @@ aten::special_xlog1py.self_scalar(Scalar self, Tensor other) -> Tensor
 aten::special_xlogy(Tensor self, Tensor other) -> Tensor
 aten::special_xlogy.other_scalar(Tensor self, Scalar other) -> Tensor
 aten::special_xlogy.self_scalar(Scalar self, Tensor other) -> Tensor
-aten::special_zeta(Tensor self, Tensor other) -> Tensor
-aten::special_zeta.other_scalar(Tensor self, Scalar other) -> Tensor
-aten::special_zeta.self_scalar(Scalar self, Tensor other) -> Tensor
 """,
     # comparison and logic
     """
@@ -666,7 +665,6 @@ aten::slice_scatter(Tensor self, Tensor src, int dim=0, SymInt? start=None, SymI
 aten::diagonal_scatter(Tensor self, Tensor src, int offset=0, int dim1=0, int dim2=1) -> Tensor
 aten::embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool scale_grad_by_freq=False, bool sparse=False) -> Tensor
 aten::one_hot(Tensor self, int num_classes=-1) -> Tensor  # sizes: self num_classes
-aten::segment_reduce(Tensor data, str reduce, *, Tensor? lengths=None, Tensor? indices=None, Tensor? offsets=None, int axis=0, bool unsafe=False, Scalar? initial=None) -> Tensor
 aten::tril(Tensor self, SymInt diagonal=0) -> Tensor
 aten::tril_(Tensor(a!) self, SymInt diagonal=0) -> Tensor(a!)
 aten::triu(Tensor self, SymInt diagonal=0) -> Tensor
@@ -896,7 +894,6 @@ aten::normal.Tensor_Tensor(Tensor mean, Tensor std, *, Generator? generator=None
 aten::normal.float_float(float mean, float std, SymInt[] size, *, Generator? generator=None, ScalarType? dtype=None, Layout? layout=None, Device? device=None, bool? pin_memory=None) -> Tensor  # random; sizes: size
 aten::normal_(Tensor(a!) self, float mean=0., float std=1., *, Generator? generator=None) -> Tensor(a!)  # random
 aten::poisson(Tensor self, Generator? generator=None) -> Tensor  # random
-aten::binomial(Tensor count, Tensor prob, Generator? generator=None) -> Tensor  # random
 aten::uniform(Tensor self, float from=0., float to=1., *, Generator? generator=None) -> Tensor  # random
 aten::uniform_(Tensor(a!) self, float from=0., float to=1., *, Generator? generator=None) -> Tensor(a!)  # random
 aten::normal_functional(Tensor self, float mean=0., float std=1., *, Generator? generator=None) -> Tensor  # random
@@ -981,8 +978,6 @@ aten::cholesky_solve(Tensor self, Tensor input2, bool upper=False) -> Tensor
 aten::cholesky_inverse(Tensor self, bool upper=False) -> Tensor
 aten::qr(Tensor self, bool some=True) -> (Tensor Q, Tensor R)
 aten::svd(Tensor self, bool some=True, bool compute_uv=True) -> (Tensor U, Tensor S, Tensor V)
-aten::lu_solve(Tensor self, Tensor LU_data, Tensor LU_pivots) -> Tensor
-aten::lu_unpack(Tensor LU_data, Tensor LU_pivots, bool unpack_data=True, bool unpack_pivots=True) -> (Tensor P, Tensor L, Tensor U)
 aten::triangular_solve(Tensor self, Tensor A, bool upper=True, bool transpose=False, bool unitriangular=False) -> (Tensor solution, Tensor cloned_coefficient)
 aten::geqrf(Tensor self) -> (Tensor a, Tensor tau)
 aten::orgqr(Tensor self, Tensor input2) -> Tensor
@@ -1021,7 +1016,6 @@ aten::linalg_eigvalsh(Tensor self, str UPLO="L") -> Tensor
 aten::linalg_lu(Tensor A, *, bool pivot=True) -> (Tensor P, Tensor L, Tensor U)
 aten::linalg_lu_factor(Tensor A, *, bool pivot=True) -> (Tensor LU, Tensor pivots)
 aten::linalg_lu_factor_ex(Tensor A, *, bool pivot=True, bool check_errors=False) -> (Tensor LU, Tensor pivots, Tensor info)
-aten::linalg_lu_solve(Tensor LU, Tensor pivots, Tensor B, *, bool left=True, bool adjoint=False) -> Tensor
 aten::linalg_solve(Tensor A, Tensor B, *, bool left=True) -> Tensor
 aten::linalg_solve_ex(Tensor A, Tensor B, *, bool left=True, bool check_errors=False) -> (Tensor result, Tensor info)
 aten::linalg_solve_triangular(Tensor self, Tensor B, *, bool upper, bool left=True, bool unitriangular=False) -> Tensor
@@ -1031,7 +1025,6 @@ aten::linalg_tensorinv(Tensor self, int ind=2) -> Tensor
 aten::linalg_tensorsolve(Tensor self, Tensor other, int[]? dims=None) -> Tensor
 aten::linalg_ldl_factor(Tensor self, *, bool hermitian=False) -> (Tensor LD, Tensor pivots)
 aten::linalg_ldl_factor_ex(Tensor self, *, bool hermitian=False, bool check_errors=False) -> (Tensor LD, Tensor pivots, Tensor info)
-aten::linalg_ldl_solve(Tensor LD, Tensor pivots, Tensor B, *, bool hermitian=False) -> Tensor
 """,  # noqa: E501
     # Fourier transforms
     """
@@ -1124,9 +1117,6 @@ aten::instance_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_
 aten::layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? bias=None, float eps=1.0000000000000001e-05, bool cudnn_enable=True) -> Tensor
 aten::group_norm(Tensor input, int num_groups, Tensor? weight=None, Tensor? bias=None, float eps=1.0000000000000001e-05, bool cudnn_enabled=True) -> Tensor
 aten::rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, float? eps=None) -> Tensor
-aten::native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, float momentum, float eps) -> (Tensor, Tensor, Tensor)
-aten::native_layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight, Tensor? bias, float eps) -> (Tensor, Tensor, Tensor)
-aten::native_group_norm(Tensor input, Tensor? weight, Tensor? bias, SymInt N, SymInt C, SymInt HxW, int group, float eps) -> (Tensor, Tensor, Tensor)
 aten::_weight_norm(Tensor v, Tensor g, int dim=0) -> Tensor
 aten::norm_except_dim(Tensor v, int pow=2, int dim=0) -> Tensor
 """,  # noqa: E501
@@ -1166,29 +1156,17 @@ aten::reflection_pad3d(Tensor self, SymInt[6] padding) -> Tensor  # sizes: paddi
 aten::replication_pad1d(Tensor self, SymInt[2] padding) -> Tensor  # sizes: padding
 aten::replication_pad2d(Tensor self, SymInt[4] padding) -> Tensor  # sizes: padding
 aten::replication_pad3d(Tensor self, SymInt[6] padding) -> Tensor  # sizes: padding
-aten::upsample_nearest1d(Tensor self, SymInt[1] output_size, float? scales=None) -> Tensor  # sizes: output_size scales
 aten::upsample_nearest1d.vec(Tensor input, SymInt[]? output_size, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::upsample_nearest2d(Tensor self, SymInt[2] output_size, float? scales_h=None, float? scales_w=None) -> Tensor  # sizes: output_size scales_h scales_w
 aten::upsample_nearest2d.vec(Tensor input, SymInt[]? output_size, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::upsample_nearest3d(Tensor self, SymInt[3] output_size, float? scales_d=None, float? scales_h=None, float? scales_w=None) -> Tensor  # sizes: output_size scales_d scales_h scales_w
 aten::upsample_nearest3d.vec(Tensor input, SymInt[]? output_size, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::upsample_linear1d(Tensor self, SymInt[1] output_size, bool align_corners, float? scales=None) -> Tensor  # sizes: output_size scales
 aten::upsample_linear1d.vec(Tensor input, SymInt[]? output_size, bool align_corners, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::upsample_bilinear2d(Tensor self, SymInt[2] output_size, bool align_corners, float? scales_h=None, float? scales_w=None) -> Tensor  # sizes: output_size scales_h scales_w
 aten::upsample_bilinear2d.vec(Tensor input, SymInt[]? output_size, bool align_corners, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::upsample_trilinear3d(Tensor self, SymInt[3] output_size, bool align_corners, float? scales_d=None, float? scales_h=None, float? scales_w=None) -> Tensor  # sizes: output_size scales_d scales_h scales_w
 aten::upsample_trilinear3d.vec(Tensor input, SymInt[]? output_size, bool align_corners, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::upsample_bicubic2d(Tensor self, SymInt[2] output_size, bool align_corners, float? scales_h=None, float? scales_w=None) -> Tensor  # sizes: output_size scales_h scales_w
 aten::upsample_bicubic2d.vec(Tensor input, SymInt[]? output_size, bool align_corners, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::_upsample_nearest_exact1d(Tensor self, SymInt[1] output_size, float? scales=None) -> Tensor  # sizes: output_size scales
 aten::_upsample_nearest_exact1d.vec(Tensor input, SymInt[]? output_size, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::_upsample_nearest_exact2d(Tensor self, SymInt[2] output_size, float? scales_h=None, float? scales_w=None) -> Tensor  # sizes: output_size scales_h scales_w
 aten::_upsample_nearest_exact2d.vec(Tensor input, SymInt[]? output_size, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::_upsample_nearest_exact3d(Tensor self, SymInt[3] output_size, float? scales_d=None, float? scales_h=None, float? scales_w=None) -> Tensor  # sizes: output_size scales_d scales_h scales_w
 aten::_upsample_nearest_exact3d.vec(Tensor input, SymInt[]? output_size, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::_upsample_bilinear2d_aa(Tensor self, SymInt[2] output_size, bool align_corners, float? scales_h=None, float? scales_w=None) -> Tensor  # sizes: output_size scales_h scales_w
 aten::_upsample_bilinear2d_aa.vec(Tensor input, SymInt[]? output_size, bool align_corners, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
-aten::_upsample_bicubic2d_aa(Tensor self, SymInt[2] output_size, bool align_corners, float? scales_h=None, float? scales_w=None) -> Tensor  # sizes: output_size scales_h scales_w
 aten::_upsample_bicubic2d_aa.vec(Tensor input, SymInt[]? output_size, bool align_corners, float[]? scale_factors) -> Tensor  # sizes: output_size scale_factors
 aten::grid_sampler(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor
 aten::grid_sampler_2d(Tensor input, Tensor grid, int interpolation_mode, int padding_mode, bool align_corners) -> Tensor

@@ -30,7 +30,11 @@ class Upgrade(NamedTuple):
 
 
 UPGRADES: Final[dict[str, tuple[Upgrade, ...]]] = {}
-"""By name, the schemas of older releases that today's no longer takes as they are."""
+"""By name, the schemas of older releases that today's no longer takes as they are.
+
+None yet: since 2.6, the oldest torch that torchkeep takes, operators of the list only got more arguments with defaults
+(`stft` its ``align_to_window``, `pad_sequence` its ``padding_side``), and those are called as they are.
+"""
 
 
 def overload(name: str, schema: str) -> Callable[..., Any]:
@@ -50,8 +54,8 @@ def overload(name: str, schema: str) -> Callable[..., Any]:
     known = OPS.get(name)
     if known is None:
         raise ProgramError(
-            f"The program calls {name[:200]!r}, which is not in the list of operators that a file may call. Nothing was "
-            "loaded. Save the model with its class instead of its program, or load its weights into your own model "
+            f"The program calls {name[:200]!r}, which is not in the list of operators that a file may call. Nothing "
+            "was loaded. Save the model with its class instead of its program, or load its weights into your own model "
             "with load_into."
         )
     found = _operator(name)

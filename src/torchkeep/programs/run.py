@@ -7,17 +7,19 @@ copied, compiled and trained, and its tensors may be replaced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, NoReturn
 from weakref import WeakKeyDictionary
 
 import torch
 
-from ..errors import CallError, brief, brief_text
+from ..errors import CallError, TorchkeepError, brief, brief_text
+from . import growth
 from .check import check
 from .direct import DIRECT
-from .guards import guard_of, varies
+from .guards import guard_of, plain, varies
 from .model import (
     Argument,
     Call,
@@ -38,6 +40,7 @@ from .model import (
     leaves,
     rebuilt,
 )
+from .places import tensor_at
 from .sizes import value_of, written_out
 from .traces import AUTOCAST, END, GRAD
 from .trees import chosen, given, object_of, taken
@@ -98,7 +101,11 @@ class Runner:
         key = (flags, device, dtype)
         function = self._made.get(key)
         if function is None:
-            function = self._made[key] = _specialised(self.program, self._targets, _Key(*key))
+            _require_plain((*state, *self.constants))
+            make = _specialised
+            if (dynamo := sys.modules.get("torch._dynamo")) is not None:
+                make = dynamo.disable(make)  # what is compiled is the function, not how it is made
+            function = self._made[key] = make(self.program, self._targets, _Key(*key))
         constants = self._constants(device)
         try:
             if function.has_regions:
@@ -106,32 +113,28 @@ class Runner:
                     returned = function.call(*state, *constants, *inputs, _Regions(regions))
             else:
                 returned = function.call(*state, *constants, *inputs)
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            self._explain(error, function, dtype)
+        except (TorchkeepError, MemoryError, torch.OutOfMemoryError):
             raise
+        except Exception as error:
+            if torch.compiler.is_compiling():
+                raise  # what compiles knows its own errors
+            raise self._told(error, function, dtype) from error
         return given(function.output, returned)
 
-    def _explain(self, error: Exception, function: _Function, dtype: torch.dtype | None) -> None:
-        """Say which call an error is of; where the module was cast, that is why there is one.
-
-        Raises:
-            CallError: it was.
-        """
-        number = function.where(error)
-        if number is None:
-            return
-        call = self.program.calls[number]
-        module = self.program.modules[call.module]
-        where = f"call {number} of the program, {self.program.ops[call.op][0]} in {brief_text(module) or 'the model'}"
-        own = self.program.own_dtype
+    def _told(self, error: Exception, function: _Function, dtype: torch.dtype | None) -> CallError:
+        """Which call an error is of; where the module was cast, that is why there is one."""
+        where = "the computation"
+        if (number := function.where(error)) is not None:
+            call = self.program.calls[number]
+            module = brief_text(self.program.modules[call.module]) or "the model"
+            where = f"call {number} of the program, {self.program.ops[call.op][0]} in {module}"
+        own, text = self.program.own_dtype, brief_text(str(error))
         if own is not None and dtype is not None and object_of_dtype(own) != dtype:
-            raise CallError(
+            return CallError(
                 f"the model is {_short(dtype)} now, and its computation was captured in {own}; {where}, does not take "
-                f"it: {brief_text(str(error), length=200)}. Cast the model before you save it, and save it again with "
-                "its example"
-            ) from error
-        if hasattr(error, "add_note"):
-            error.add_note(f"torchkeep: in {where}")
+                f"it: {text}. Cast the model before you save it, and save it again with its example"
+            )
+        return CallError(f"{where}, raised {type(error).__name__}: {text}")
 
     def _constants(self, device: torch.device) -> tuple[torch.Tensor, ...]:
         moved = self._moved.get(device)
@@ -155,6 +158,7 @@ class Runner:
     def _check_inputs(self, inputs: Sequence[torch.Tensor], mode: Mode) -> None:
         """Kinds and sizes are those that the capture allows, in the mode that the module is in."""
         wanted = self._wanted[mode]
+        _require_plain(inputs)
         for tensor, (rank, category) in zip(inputs, wanted.kinds, strict=True):
             if tensor.dim() != rank or _CATEGORY.get(tensor.dtype) != category:
                 self._refuse_kind(inputs)
@@ -187,6 +191,19 @@ class Runner:
             f"captured for {value_of(wanted, inputs)}{made}. To let it vary, save the model again with two examples of "
             "different sizes"
         )
+
+
+def _require_plain(tensors: Iterable[torch.Tensor]) -> None:
+    """The operators are made for tensors of plain memory, and believe that they get them.
+
+    Raises:
+        CallError: one is sparse, quantized, nested, without memory, or the like.
+    """
+    for tensor in tensors:
+        if not plain(tensor):
+            kind = str(tensor.layout if tensor.layout is not torch.strided else tensor.dtype).removeprefix("torch.")
+            kind = "meta" if tensor.is_meta else "nested" if tensor.is_nested else kind
+            raise CallError(f"the computation takes plain tensors, and one is {kind}")
 
 
 class _Wanted(NamedTuple):
@@ -258,7 +275,7 @@ class _Tree:
         if not all(map(_is_tensor, found)):
             for i, row in enumerate(self._rows):
                 if not isinstance(found[i], torch.Tensor):
-                    found[i] = _tensor(root.get_submodule(row.module), row.module, row.name)
+                    found[i] = tensor_at(root, row)
         return found
 
 
@@ -286,15 +303,6 @@ _CATEGORY: Mapping[torch.dtype, str] = {
     if isinstance(dtype, torch.dtype)
 }
 """Of what kind a dtype is: an input may be of another of the same kind, as far as the operators take it."""
-
-
-def _tensor(module: torch.nn.Module, path: str, name: str) -> torch.Tensor:
-    """A tensor that is no parameter and no buffer any more, such as one that a parametrization computes."""
-    tensor = getattr(module, name, None)
-    if not isinstance(tensor, torch.Tensor):
-        where = f"{path}.{name}" if path else name
-        raise CallError(f"the module has no tensor {brief(where)} any more, and the computation needs it")
-    return tensor
 
 
 def _bound(parameters: Sequence[Parameter], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[tuple[bool, Any]]:
@@ -506,19 +514,22 @@ def _checked(name: str, target: Callable[..., Any], args: Any, kwargs: Any) -> C
     Raises:
         ProgramError: arguments that are the same in every call are not ones that it can take.
     """
-    guard = guard_of(name)
+    guard, bound = guard_of(name), growth.guard_of(name)
     if isinstance(target, torch._ops.OpOverload):
         target = DIRECT.get(name, target)
-    if guard is not None and varies(name):
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            guard(args, kwargs)
-            return target(*args, **kwargs)
-
-        return call
-    if guard is not None:
+    if guard is not None and not varies(name):
         guard(args, kwargs)
-    return target
+        guard = None
+    guards = [each for each in (guard, bound) if each is not None]
+    if not guards:
+        return target
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for each in guards:
+            each(args, kwargs)
+        return target(*args, **kwargs)
+
+    return call
 
 
 _REGION: Mapping[str, Callable[..., Any]] = {GRAD: _grad, AUTOCAST: _autocast, END: _end}

@@ -138,6 +138,11 @@ def _around(a: Document, b: Document, changes: Changes) -> Iterator[Finding]:
             before, after = a.environment.get(name, "none"), b.environment.get(name, "none")
             if before != after:
                 yield Finding("environment", "note", "", f"saved with {name} {before} and {name} {after}.")
+    if texts := [
+        name for name in sorted(a.sources.keys() | b.sources.keys()) if a.sources.get(name) != b.sources.get(name)
+    ]:
+        message = f"the source text that the files keep differs: {brief_text(', '.join(texts))}."
+        yield Finding("source", "note", "", message)
     for name in sorted(a.classes.keys() & b.classes.keys()):
         one, other = a.classes[name], b.classes[name]
         told = [

@@ -30,8 +30,10 @@ from ..document import (
     TensorRef,
     Typed,
     Value,
+    examples_of,
     has_state_dict,
     items_of,
+    outputs_of,
     parts_with_weights,
     shape_of,
 )
@@ -80,6 +82,25 @@ class FileReport(msgspec.Struct, frozen=True):
         """Elements of all parameters; of all tensors in a file without modules."""
         return count_elements(self._document)
 
+    @property
+    def golden(self) -> dict[str, int]:
+        """What it keeps of calls, for `verify`: how many ``examples``, ``outputs``, ``nbytes``; {} for none."""
+        found = {"examples": 0, "outputs": 0, "nbytes": 0}
+        document = self._document
+        for node in document.nodes:
+            held = node.fields.get("golden") if isinstance(node, Typed) and node.kind == "module" else None
+            if held is not None:
+                examples = examples_of(document, held)
+                found["examples"] += len(examples)
+                found["outputs"] += sum(len(outputs_of(document, example)) for example in examples)
+        found["nbytes"] = sum(document.tensors.nbytes(document.tensors.stored[row]) for row in _golden_rows(document))
+        return found if found["examples"] else {}
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Source text of modules that the file keeps, by their names. Text: nothing of it was run."""
+        return {name: source.text for name, source in self._document.sources.items()}
+
     def tree(self, *, limit: int | None = None) -> list[str]:
         """The object as an indented tree, one line a value.
 
@@ -102,12 +123,20 @@ class FileReport(msgspec.Struct, frozen=True):
             lines.append(f"saved with  {saved}")
         if packages := sorted({need.package for need in self.needs if need.package}):
             lines.append(f"packages    {', '.join(packages)}")
+        if golden := self.golden:
+            what = [count(golden["examples"], "example"), count(golden["outputs"], "output"), size(golden["nbytes"])]
+            lines.append(f"golden      {', '.join(what)}: for verify")
         lines += [f"metadata    {printable(key)}: {printable(text)}" for key, text in self.metadata.items()]
         lines.append("holds")
         lines += [f"  {line}" for line in self.tree(limit=limit)]
         if self.needs:
             lines.append("needs")
             lines += [f"  {need.role:9s} {printable(need.name)}" for need in self.needs]
+        if self.sources:
+            lines.append("source text (not run)")
+            lines += [f"  {name}: {_extent(text)}" for name, text in islice(self.sources.items(), limit)]
+            if limit is not None and len(self.sources) > limit:
+                lines.append(f"  ... and {len(self.sources) - limit} more")
         lines.append("routes")
         for route in self.routes:
             lines.append(f"  {route.name:9s} {'open' if route.open else 'closed'}: {route.call}")
@@ -126,10 +155,14 @@ class FileReport(msgspec.Struct, frozen=True):
             "environment": self.environment,
             "metadata": self.metadata,
             "parameter_count": self.parameter_count,
+            "golden": self.golden,
             "tensors": [
                 {"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "nbytes": t.nbytes} for t in self.tensors
             ],
             "needs": [{"name": n.name, "role": n.role, "package": n.package} for n in self.needs],
+            "sources": [
+                {"module": module, "nbytes": len(text.encode()), "text": text} for module, text in self.sources.items()
+            ],
             "routes": [{"name": r.name, "open": r.open, "lacks": list(r.lacks), "call": r.call} for r in self.routes],
             "findings": [
                 {"code": f.code, "severity": f.severity, "path": f.path, "message": f.message, "hint": f.hint}
@@ -143,6 +176,10 @@ class FileReport(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"FileReport(path={self.path!r}, kind={self.kind!r}, nbytes={self.nbytes})"
+
+
+def _extent(text: str) -> str:
+    return f"{size(len(text.encode()))}, {count(text.count(chr(10)), 'line')}"
 
 
 def describe(document: Document, *, path: str, kind: str, nbytes: int, metadata: dict[str, str]) -> FileReport:
@@ -180,9 +217,21 @@ def _routes(document: Document, path: str, needs: tuple[Need, ...]) -> Iterator[
     yield Route("structure", not closed, tuple(lacks), f"torchkeep.load({quoted}{arguments})")
     if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
         yield Route("program", True, (), f"torchkeep.load({quoted}, route='program')")
+    if document.sources:
+        yield from _source_route(document, foreign, hooked, quoted)
     yield from _weights_route(document, quoted)
     if opaque or any(need.role == "module" for need in needs):
         yield Route("skeleton", True, (), f"torchkeep.load({quoted}, route='skeleton')")
+
+
+def _source_route(document: Document, foreign: list[Need], hooked: bool, quoted: str) -> Iterator[Route]:
+    """The text that the file keeps, where it may define what the file needs."""
+    kept = [need for need in foreign if need.name.partition(":")[0] in document.sources]
+    if kept:
+        lacks = ["your word: run_source=True runs text of the file as code of your process; read it first (.sources)"]
+        lacks += [_lack(need) for need in foreign if need not in kept]
+        more = ', allow={"hooks"}' if hooked else ""
+        yield Route("source", False, tuple(lacks), f"torchkeep.load({quoted}, route='source', run_source=True{more})")
 
 
 def _lack(need: Need) -> str:
@@ -218,13 +267,21 @@ def count_elements(document: Document) -> int:
     """Elements of all parameters, each counted once; of all tensors where there are no parameters."""
     table = document.tensors
     counted: dict[int, int] = {}
-    rows = [row for row, flags in enumerate(table.flags) if flags & PARAMETER] or range(len(table))
+    rows: Iterable[int] = [row for row, flags in enumerate(table.flags) if flags & PARAMETER]
+    if not rows:
+        rows = sorted(set(range(len(table))) - _golden_rows(document))
     for row in rows:
         elements = 1
         for length in table.shape(row):
             elements *= length
         counted[table.stored[row]] = max(counted.get(table.stored[row], 0), elements)
     return sum(counted.values())
+
+
+def _golden_rows(document: Document) -> set[int]:
+    """Tensors of examples and their outputs, which are no part of a model."""
+    held = [node.fields["golden"] for node in document.nodes if isinstance(node, Typed) and "golden" in node.fields]
+    return {row for value in held for row in document.reachable(value)[1]}
 
 
 # --- the tree ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
@@ -17,16 +18,43 @@ class SaveReport(msgspec.Struct, frozen=True):
         path: the file.
         nbytes: its size.
         findings: what was noticed: hooks that were left out, memory that was trimmed.
+        sources: with ``source=True``, each module whose text is kept, and the file that it was read from.
     """
 
     path: str
     nbytes: int
     findings: tuple[Finding, ...] = ()
+    sources: dict[str, str] = {}
 
     def __str__(self) -> str:
         lines = [f"saved {self.path}: {size(self.nbytes)}"]
         lines += [f"  {finding.severity}: {finding}" for finding in self.findings]
+        lines += [f"  source: {module} from {file}" for module, file in self.sources.items()]
         return "\n".join(map(printable, lines))
+
+
+class OutputCheck(msgspec.Struct, frozen=True):
+    """How one output of an example compares with what it was when the model was saved.
+
+    Attributes:
+        example: which of the examples, from 0.
+        where: which output, such as ``"['logits']"``; ``""`` for all of what was returned.
+        verdict: ``"same"`` bits, ``"within"`` tolerance, ``"different"``, or ``"unknown"`` where it cannot be told.
+        message: the same in words.
+        error: the largest deviation; None where there are no numbers to compare.
+        tolerance: what was allowed there.
+    """
+
+    example: int
+    where: str
+    verdict: Literal["same", "within", "different", "unknown"]
+    message: str
+    error: float | None = None
+    tolerance: float | None = None
+
+    def __str__(self) -> str:
+        which = f"example {self.example}" + (f" {self.where}" if self.where else "")
+        return f"{which}: {self.message}"
 
 
 class ObjectReport(msgspec.Struct, frozen=True):
@@ -35,12 +63,13 @@ class ObjectReport(msgspec.Struct, frozen=True):
     Attributes:
         path: the file.
         kind: what the file is: ``"torchkeep"`` or ``"safetensors"``.
-        route: ``"structure"``, ``"program"``, ``"skeleton"``, or ``"data"`` where there was no module to rebuild.
+        route: ``"structure"``, ``"program"``, ``"source"``, ``"skeleton"``, or ``"data"`` where there was no module.
         mode: flags of the modules: ``"eval"``, ``"train"``, ``"saved"``.
         device: where the tensors went.
         cast: tensors that changed dtype: (name, saved, now).
         mapped_nbytes: bytes of tensors that are the file itself, mapped and not checked; None without ``mmap=True``.
         findings: warnings and notes, at load; the file's own are in ``inspect(path).findings``.
+        outputs: with ``verify="outputs"``, how each output of the file's examples compares.
     """
 
     path: str
@@ -51,6 +80,7 @@ class ObjectReport(msgspec.Struct, frozen=True):
     cast: tuple[tuple[str, str, str], ...] = ()
     mapped_nbytes: int | None = None
     findings: tuple[Finding, ...] = ()
+    outputs: tuple[OutputCheck, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -60,6 +90,7 @@ class ObjectReport(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         mapped = "" if self.mapped_nbytes is None else f", {size(self.mapped_nbytes)} mapped"
         lines = [f"loaded {self.path} ({self.kind}) by {self.route}, on {self.device}, mode {self.mode}{mapped}"]
+        lines += [f"  {check}" for check in self.outputs]
         lines += [f"  {finding.severity}: {finding}" for finding in self.findings]
         return "\n".join(map(printable, lines))
 
@@ -139,7 +170,7 @@ class Route(msgspec.Struct, frozen=True):
     """One way to load a file.
 
     Attributes:
-        name: ``"structure"``, ``"program"``, ``"weights"``, ``"skeleton"``.
+        name: ``"structure"``, ``"program"``, ``"source"``, ``"weights"``, ``"skeleton"``.
         open: whether nothing is lacking as far as the file tells.
         lacks: what is lacking.
         call: the call that takes this route.

@@ -15,7 +15,10 @@ except ModuleNotFoundError as _error:
         name="torch",
     ) from _error
 
+from ..programs import Compared as Compared
 from ..programs import Example as Example
+from ..programs import Golden as Golden
+from ..programs import machine as machine
 from . import codecs as codecs
 from . import modules as modules
 from .bind import Match as Match
@@ -27,6 +30,8 @@ from .computation import ProgramModule as ProgramModule
 from .computation import computed_by as computed_by
 from .encode import Encoded as Encoded
 from .encode import encode as encode
+from .environment import environment as environment
+from .explain import explain as explain
 from .fill import fill as fill
 from .fill import stored_of as stored_of
 from .finish import cast_findings as cast_findings
@@ -38,6 +43,8 @@ from .finish import report_of as report_of
 from .finish import require_floating as require_floating
 from .finish import route_taken as route_taken
 from .finish import set_mode as set_mode
+from .golden_check import compare_outputs as compare_outputs
+from .golden_check import read_golden as read_golden
 from .memory import Memory as Memory
 from .memory import allocate as allocate
 from .memory import tensors as tensors

@@ -11,7 +11,7 @@ import types
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn.utils.prune import BasePruningMethod
@@ -51,13 +51,15 @@ class Audit:
             in for: a module by a Skeleton, what derives from a builtin by that, all else by a Record.
         findings: changes and losses to report.
         stood_in: whether anything but a plain object is stood in for.
-        programs: whether modules with a program run by it.
+        inert: whether plain objects are.
+        taken: the route, where it is not told by what came back.
     """
 
     opened: dict[tuple[str, str], Opened] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     stood_in: bool = False
-    programs: bool = False
+    inert: bool = False
+    taken: Literal["program", "source"] | None = None
 
     def of(self, node: Typed) -> Any:
         """The class or function that a node names, or None where it is to be stood in for."""
@@ -126,6 +128,7 @@ def audit(
     result.findings += [Finding("classes", "note", "", f"{_unused(key)}.") for key in unused]
     refused = [found for found in closed.values() if found.role not in HELD_KINDS]
     result.stood_in = bool(refused)
+    result.inert = len(refused) < len(closed)
     result.findings += [_standin_finding(found) for found in refused if found.role != "module"]
     if refused and not skeleton:
         objects = [found for found in closed.values() if found.role in HELD_KINDS]
@@ -219,15 +222,17 @@ def _check_hooks(document: Document, node: Typed, result: Audit, allowed: frozen
             raise LoadError(
                 f"{path}: {name} had a {' and a '.join(hooks)} when it was saved, and hooks are code, which no "
                 'file holds. Nothing was loaded. Pass allow={"hooks"} to load it without, and register them again.'
-                f"{_by_program(node, path)}"
+                f"{_by_program(document, path)}"
             )
         result.findings.append(Finding("hooks", "warning", "", f"{name} came back without its {', '.join(hooks)}."))
 
 
-def _by_program(node: Typed, path: str) -> str:
-    return f" Or load what it computed with them: torchkeep.load({path!r}, route='program')." * (
-        "program" in node.fields
-    )
+def _by_program(document: Document, path: str) -> str:
+    return f" Or load what it computed with them: torchkeep.load({path!r}, route='program')." * _has_program(document)
+
+
+def _has_program(document: Document) -> bool:
+    return any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes)
 
 
 def _check_known_hooks(document: Document, node: Typed, cls: type | None, path: str) -> None:
@@ -425,12 +430,14 @@ def _trust_message(
             lines.append(f"  structure, classes where they were  torchkeep.load({path!r}, trust={packages!r})")
         names = list(dict.fromkeys(closed.name for closed in (*given, *objects)))
         lines.append(f"  structure, moved or renamed         torchkeep.load({path!r}, {classes_in_code(names)})")
+    if any(name in document.sources for name in {closed.name.partition(":")[0] for closed in refused}):
+        lines.append(f"  source, runs text of the file       torchkeep.load({path!r}, route='source', run_source=True)")
     return "\n".join([*lines, *_routes_without_classes(document, path)])
 
 
 def _routes_without_classes(document: Document, path: str) -> Iterator[str]:
     """The ways to a file that need none of the classes that it names."""
-    if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
+    if _has_program(document):
         yield f"  program, needs no class             torchkeep.load({path!r}, route='program')"
     yield f"  weights, into a model of yours      torchkeep.load_into(model, {path!r})"
     yield f"  skeleton, the tree, not runnable    torchkeep.load({path!r}, route='skeleton')"
@@ -520,7 +527,7 @@ def _changed_message(path: str, lacking: dict[str, tuple[type, list[str]]], docu
         if name != now:
             lines.append(f"  (the file calls it {name})")
     lines.append('Or pass allow={"changed"} to load it without them.')
-    if any(isinstance(node, Typed) and "program" in node.fields for node in document.nodes):
+    if _has_program(document):
         lines.append(f"Or load what it computed then: torchkeep.load({path!r}, route='program').")
     return "\n".join(lines)
 

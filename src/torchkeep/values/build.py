@@ -39,9 +39,9 @@ from ..document import (
     children,
 )
 from ..errors import ChangedClassError, FormatError, LimitError, LoadError, brief, brief_text, in_code
-from . import arrays, averaging, data_table, generators, library, tensor_kinds
+from . import arrays, averaging, data_table, generators, golden, library, tensor_kinds
 from .audit import Audit, computed_names, is_direct, owner_of
-from .computation import ProgramModule, runner_of
+from .computation import ProgramModule, require_trees, runner_of
 from .derived import BUILTINS, builtin_of, filled, shell_of
 from .hooked import Hook, put_on
 from .lazy import make_lazy, make_uninitialized
@@ -150,6 +150,8 @@ class _Builder:
             if "lazy" in node.fields:
                 make_lazy(module)
             self._put_on(node, module)
+        if self.audit.taken == "program":
+            require_trees(self.made.values())
         for scheduler in self.schedulers:
             _count_steps(scheduler)
         for row in self.attributed:  # last, since they may lead back to their tensor
@@ -227,7 +229,7 @@ class _Builder:
             return make_uninitialized(node, self.device, self.dtype)
         if node.kind in ("module", "object", "optimizer"):
             cls = self.audit.of(node)
-            if self.audit.programs and "program" in node.fields:
+            if self.audit.taken == "program" and "program" in node.fields:
                 cls = ProgramModule
             if cls is None:
                 cls = Skeleton if node.kind == "module" else Record
@@ -320,7 +322,7 @@ class _Builder:
         if (own := _MADE_HERE.get(node.kind)) is not None:
             return own(self, node, fields)
         if node.kind == "program":
-            return runner_of(self.document, node, fields) if self.audit.programs else None
+            return runner_of(self.document, node, fields) if self.audit.taken == "program" else None
         if node.kind == "numpy.ndarray":
             return arrays.make_array(fields, self.checked)
         if node.kind in generators.MAKE:
@@ -721,4 +723,5 @@ _IMMUTABLE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "bytes": _bytes,
     "bytearray": lambda fields: bytearray(_bytes(fields)),
     "str": _str,
+    **golden.MAKE,
 }

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
-from ..document import Document, Finding, Typed
+from ..document import Document, Finding, TensorRef, Typed, children
 from ..errors import FormatError
-from ..programs import Captured, Runner, capture_program, decode, encode, summary
-from .encode import Context, Parts, codecs, typed
-from .standins import RUNNER, Skeleton
+from ..programs import Captured, Runner, capture_program, decode, encode, golden_of, require, summary
+from .encode import Context, Parts, attribute, codecs, typed
+from .standins import RUNNER, Record, Skeleton
 from .state import is_a
 from .wrappers import unwrapped
 
@@ -33,8 +33,12 @@ class ProgramModule(Skeleton):
         return vars(self)[RUNNER](self, args, kwargs)
 
 
-def computed_by(obj: Any, example: Any, dynamic_shapes: Any) -> tuple[dict[int, Mapping[str, Any]], list[Finding]]:
+def computed_by(
+    obj: Any, example: Any, dynamic_shapes: Any, *, golden: bool = False
+) -> tuple[dict[int, Mapping[str, Any]], list[Finding]]:
     """What is kept beside a module that is saved with an example, by its `id`, and what was noticed.
+
+    With `golden`, the example and its outputs are, too.
 
     Raises:
         TypeError: `obj` is no module, or `example` is no call.
@@ -47,12 +51,17 @@ def computed_by(obj: Any, example: Any, dynamic_shapes: Any) -> tuple[dict[int, 
         raise TypeError(f"example= is a call of a module that is saved by itself, and this is a {type(obj).__name__}")
     module, _ = unwrapped(obj)
     captured, findings = capture_program(module, example, dynamic_shapes)
-    return ({} if captured is None else {id(module): {"program": captured}}), findings
+    fields: dict[str, Any] = {} if captured is None else {"program": captured}
+    if golden:
+        kept, noticed = golden_of(module, example)
+        fields |= {} if kept is None else {"golden": kept}
+        findings += noticed
+    return ({id(module): fields} if fields else {}), findings
 
 
 def _program(held: Captured | Runner, context: Context) -> Parts:
     fields = {"summary": summary(held.program), "text": encode(held.program), "constants": held.constants}
-    return typed("program", fields)
+    return typed("program", fields, {"constants": attribute("constants", hidden=True)})
 
 
 def runner_of(document: Document, node: Typed, fields: dict[str, Any]) -> Runner:
@@ -62,10 +71,24 @@ def runner_of(document: Document, node: Typed, fields: dict[str, Any]) -> Runner
         FormatError: the program breaks a clause of its format.
         ProgramError: it calls an operator that is not open to programs, or that this torch does not have.
     """
-    program = decode(fields["text"])
-    if summary(program) != fields["summary"]:
+    held = document.node(node.fields["constants"])
+    if held is None or not all(isinstance(each, TensorRef) for each in children(held)):
+        raise FormatError("a constant of the program is no plain tensor", clause="P-2")
+    runner = Runner(decode(fields["text"]), fields["constants"])
+    if summary(runner.program) != fields["summary"]:
         raise FormatError("the summary of the program is not what the program says", clause="P-9")
-    return Runner(program, fields["constants"])
+    return runner
+
+
+def require_trees(modules: Iterable[Any]) -> None:
+    """Hold the programs of modules that were just built against what these have.
+
+    Raises:
+        FormatError: P-10, one lacks what its program needs.
+    """
+    for module in modules:
+        if is_a(module, ProgramModule):
+            require(vars(module)[RUNNER].program, module, lambda held: is_a(held, Record))
 
 
 codecs.update({Captured: _program, Runner: _program})

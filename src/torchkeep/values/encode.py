@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,11 +32,11 @@ from ..document import (
 )
 from ..errors import SaveError, UnsaveableError, brief, brief_text, in_code, printable
 from ..limits import LIMITS
-from . import sources
+from . import project, sources
 from .cycles import on_cycles
 from .environment import environment, package_of
 from .pack import Found, Packed, pack
-from .registry import class_name, registration
+from .registry import PRIVATE, class_name, registration
 from .state import is_a, namespace_of
 from .wrappers import unwrapped
 
@@ -160,6 +160,7 @@ class Encoded:
     document: Document
     packed: Packed
     path_of: Callable[[int], str]
+    source_files: dict[str, str] = field(default_factory=dict)
 
 
 class Left:
@@ -170,13 +171,19 @@ class Left:
 
 
 def encode(
-    obj: Any, *, leave: bool = False, beside: Mapping[int, Mapping[str, Any]] | None = None, noticed: Any = ()
+    obj: Any,
+    *,
+    leave: bool = False,
+    source: bool = False,
+    beside: Mapping[int, Mapping[str, Any]] | None = None,
+    noticed: Iterable[Finding] = (),
 ) -> Encoded:
     """Take an object apart.
 
     Args:
         obj: anything made of supported values.
         leave: whether what has no codec is left out: described, and never built again.
+        source: whether the text of the modules that define the classes is kept.
         beside: by the `id` of a module, what is kept with it that it does not hold itself, by field.
         noticed: findings that were made before.
 
@@ -184,7 +191,18 @@ def encode(
         UnsaveableError: something in it has no codec; the message gives its path.
     """
     name = "model" if is_a(obj, torch.nn.Module) else "obj"
-    return _Walk(name, leave, beside or {}, list(noticed)).encode(obj)
+    walk = _Walk(name, leave, beside or {}, list(noticed))
+    encoded = walk.encode(obj)
+    if source:
+        absent = encoded.document.classes.keys() - walk.named.keys()  # of Records
+        gathered = project.gather(walk.named.values(), absent)
+        encoded.document.sources = gathered.texts
+        encoded.document.findings += gathered.findings
+        encoded.source_files = gathered.files
+    elif any(str(named.__module__).startswith(PRIVATE) for named in walk.named.values()):
+        message = "classes in it came from source text that a file keeps, and this file keeps none."
+        encoded.document.findings.append(Finding("source-missing", "note", "", message, "Pass source=True to keep it."))
+    return encoded
 
 
 @dataclass(slots=True)
@@ -196,6 +214,7 @@ class _Walk:
     beside: Mapping[int, Mapping[str, Any]]
     findings: list[Finding] = field(default_factory=list)
     classes: dict[str, ClassInfo] = field(default_factory=dict)
+    named: dict[str, Any] = field(default_factory=dict)
     memo: dict[object, Any] = field(default_factory=dict)
     _parents: list[tuple[int, Step | Item]] = field(default_factory=list)
     _parts: list[Parts] = field(default_factory=list)
@@ -376,7 +395,11 @@ class _Walk:
         version = known.version if known else 1
         if name in self.classes:
             self.expect_version(cls, name, version)
+            if self.named.setdefault(name, cls).__module__ != cls.__module__:
+                reason = f"is one of two that are called {name}: one was imported, one came from source text of a file"
+                raise self.unsaveable(cls, reason, way_out="Save them in two files.")
         else:
+            self.named[name] = cls
             self.classes[name] = ClassInfo(
                 version=version,
                 digest=sources.digest(cls) if isinstance(cls, type) else None,

@@ -146,9 +146,9 @@ def set_mode(modules: Iterable[torch.nn.Module], mode: Literal["eval", "train", 
 
 
 def route_taken(modules: Iterable[torch.nn.Module], audit: Audit) -> str:
-    """What a load did: ``"structure"``, ``"program"``, ``"skeleton"``, or ``"data"`` where there were no modules."""
-    if audit.programs:
-        return "program"
+    """What a load did: ``"data"`` where there were no modules."""
+    if audit.taken is not None:
+        return audit.taken
     return "skeleton" if audit.stood_in else "structure" if any(True for _ in modules) else "data"
 
 

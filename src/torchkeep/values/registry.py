@@ -6,6 +6,7 @@ The registry is the process's; nothing in a file can add to it.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -137,7 +138,7 @@ def register(
         raise TypeError(f"migrations change attributes; objects of {class_name(cls)} are not kept by theirs")
     if version < 1 or any(not 1 <= step < version for step in steps):
         raise ValueError(f"version {version} with migrations from {sorted(steps)}: each starts from 1 to version - 1")
-    for stale in [known for known in _by_class if class_name(known) == class_name(cls)]:
+    for stale in [known for known in _by_class if _full_name(known) == _full_name(cls)]:
         del _by_class[stale]  # a module that was reloaded defines its classes anew
     _by_class[cls] = Registration(cls, aliases, version, steps, encode, decode)
 
@@ -163,8 +164,10 @@ def registration(cls: type) -> Registration | None:
 
 
 def by_name(name: str) -> Registration | None:
-    """What was registered for a class that a file calls `name`."""
+    """What was registered for a class that a file calls `name`; what source text of a file registered is no answer."""
     for registered in _by_class.values():
+        if _full_name(registered.cls).startswith(PRIVATE):
+            continue
         if name == class_name(registered.cls) or name in registered.aliases:
             return registered
     return None
@@ -172,5 +175,21 @@ def by_name(name: str) -> Registration | None:
 
 def class_name(obj: Any) -> str:
     """How a file calls a class or function: ``"package.module:Outer.Inner"``."""
+    return _IN_PRIVATE.sub("", _full_name(obj), count=1)
+
+
+def _full_name(obj: Any) -> str:
+    """The same with the module where it is looked up here."""
     look = type.__getattribute__ if issubclass(type(obj), type) else getattr  # past a metaclass
     return f"{look(obj, '__module__')}:{look(obj, '__qualname__')}"
+
+
+PRIVATE = "_torchkeep_source_"
+"""How the namespaces begin that source text of files is run in; a digest and a dot follow."""
+
+_IN_PRIVATE = re.compile(rf"\A{PRIVATE}[0-9a-f]{{32}}\.(?=[^:])")
+
+
+def real_module(name: str) -> str:
+    """The name that a module had when it was saved; itself but for modules that came from source text of a file."""
+    return _IN_PRIVATE.sub("", name, count=1)

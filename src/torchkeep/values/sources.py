@@ -24,6 +24,9 @@ from types import CodeType, FunctionType, MemberDescriptorType, SimpleNamespace
 _TORCH = frozenset({"torch", "torchgen", "functorch"})
 _FOREIGN = _TORCH | sys.stdlib_module_names | {"builtins"}
 
+CLOSED = _TORCH | {"torchkeep", "builtins"}
+"""Top-level packages whose text no file keeps, and in whose place no text of a file stands."""
+
 
 def digest(cls: type) -> str | None:
     """A digest of the source of `cls` and of its project bases; None where the source is not to be had.
@@ -189,19 +192,20 @@ def _codes(cls: type) -> dict[str, CodeType]:
     """The code of the functions that were written in the class statement, by name."""
     codes = {}
     for name, value in vars(cls).items():
-        if isinstance(value, property):
+        kind = type(value)  # what a class holds is asked nothing itself: it may answer with code of its own
+        if issubclass(kind, property):
             value = value.fget
-        elif isinstance(value, (staticmethod, classmethod)):
+        elif issubclass(kind, (staticmethod, classmethod)):
             value = value.__func__
-        function = inspect.unwrap(value, stop=_unknown) if isinstance(value, FunctionType) else None
-        if isinstance(function, FunctionType) and function.__qualname__ == f"{cls.__qualname__}.{name}":
+        function = inspect.unwrap(value, stop=_unknown) if type(value) is FunctionType else None
+        if type(function) is FunctionType and function.__qualname__ == f"{cls.__qualname__}.{name}":
             codes[name] = function.__code__
     return codes
 
 
 def _unknown(wrapper: object) -> bool:
     """Whether something is no plain function: then nothing more is asked of it."""
-    return not isinstance(wrapper, FunctionType)
+    return type(wrapper) is not FunctionType
 
 
 def _filenames(cls: type, codes: Iterable[CodeType]) -> Iterator[str]:

@@ -9,6 +9,7 @@ imported it.
 from __future__ import annotations
 
 import abc
+import copy
 import enum
 import importlib
 import sys
@@ -101,6 +102,16 @@ class Resolver:
             return replace(found, reason=f"{found.reason}; {aside}")
         return found
 
+    def with_classes(self, found: Mapping[str, Any]) -> Resolver:
+        """The same, with more names given; what the caller of the load gave goes before them."""
+        other = copy.copy(self)
+        other._by_name = {**found, **self._by_name}
+        return other
+
+    def gives(self, name: str, lasts: Mapping[str, int]) -> bool:
+        """Whether the caller of the load gave a class for `name` in `classes=`."""
+        return name in self._by_name or bool(self._by_last_name(name, lasts))
+
     def unused(self, names: Iterable[str]) -> list[str]:
         """The keys of `classes=` that are none of these names, but for those that a reason tells of."""
         known = {one for name in names for one in (name, name.replace(":", "."))}
@@ -134,6 +145,9 @@ class Resolver:
             return [self._by_name[name]]
         if registered := registry.by_name(name):
             return [registered.cls]
+        return self._by_last_name(name, lasts)
+
+    def _by_last_name(self, name: str, lasts: Mapping[str, int]) -> list[Any]:
         last = last_name(name)
         given = self._by_last.get(last, [])
         return given if len(given) == 1 and lasts.get(last, 0) == 1 and not torch_table.is_torch(name) else []
