@@ -315,7 +315,7 @@ def _trace(
 
 def _levels(signature: Signature, dynamic_shapes: Any) -> list[_Level]:
     """Attempts from the widest to the narrowest."""
-    own = signature.tensors[0]
+    own = _apart(signature.tensors[0])
     auto, fixed = torch.export.Dim.AUTO, torch.export.Dim.STATIC
     batch_of = next((tensor.shape[0] for tensor in own if tensor.ndim), None)
 
@@ -351,6 +351,16 @@ def _levels(signature: Signature, dynamic_shapes: Any) -> list[_Level]:
             f"{brief(dynamic_shapes)}"
         )
     return [_Level("given", own, _given_dims(signature, dynamic_shapes))]
+
+
+def _apart(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Tensors that are not one another: a capture would take what an example gives twice for one input."""
+    met = set[int]()
+    found: list[torch.Tensor] = []
+    for tensor in tensors:
+        found.append(torch.empty_like(tensor, requires_grad=tensor.requires_grad) if id(tensor) in met else tensor)
+        met.add(id(tensor))
+    return found
 
 
 def _given_dims(signature: Signature, dynamic_shapes: Any) -> tuple[Any, ...]:
