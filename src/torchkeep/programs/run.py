@@ -7,6 +7,7 @@ copied, compiled and trained, and its tensors may be replaced.
 
 from __future__ import annotations
 
+import linecache
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -153,13 +154,14 @@ class Runner:
 
 def _operator_of(error: Exception) -> str:
     """Which operator raised, as a person calls it: it stands in the line of the function that was made."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename.startswith("<eval_with_key>") and (found := _CALLED.search(frame.line or "")):
-            return found[1]
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        name = frame.f_code.co_filename
+        if name.startswith("<eval_with_key>") and (found := _CALLED.search(linecache.getline(name, line))):
+            return found[1] or found[2].replace("_", ".", 1)
     return "the computation"
 
 
-_CALLED = re.compile(r"torch\.ops\.(aten\.\w+\.\w+)")
+_CALLED = re.compile(r"torch\.ops\.(aten\.\w+\.\w+)\(|torchkeep_programs_run_(\w+)\(")
 
 
 def object_of_dtype(name: str) -> torch.dtype:
@@ -294,7 +296,7 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
         name = program.ops[call.op][0]
         if target is not None:
             guards = [guard for guard in (guard_of(name), growth.guard_of(name)) if guard]
-            values.append(graph.call_function(_guarded(target, guards) if guards else target, args, kwargs))
+            values.append(graph.call_function(_guarded(name, target, guards) if guards else target, args, kwargs))
             continue
         depth += -1 if name == END else 1
         if depth < 0:
@@ -312,14 +314,15 @@ def _specialised(program: Program, targets: Sequence[Callable[..., Any] | None],
     return _Function(torch.fx.GraphModule({}, graph).forward, renumbered, has_regions)
 
 
-def _guarded(target: Callable[..., Any], guards: Sequence[Guard]) -> Callable[..., Any]:
-    """An operator behind the checks of its arguments."""
+def _guarded(name: str, target: Callable[..., Any], guards: Sequence[Guard]) -> Callable[..., Any]:
+    """An operator behind the checks of its arguments, under its own name: errors tell it."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         for guard in guards:
             guard(args, kwargs)
         return target(*args, **kwargs)
 
+    call.__name__ = name.replace(".", "_")
     return call
 
 
