@@ -84,7 +84,7 @@ def parameter(name: str = "weight", shape: tuple[int, ...] = (2,), dtype: str = 
 def module(cls: str = "torch.nn:Identity", **fields: Any) -> N:
     """A module; fields that are not given are absent."""
     known = ("parameters", "buffers", "non_persistent", "modules", "attributes", "extra_state", "hooks")
-    known += ("computed", "lazy")
+    known += ("computed", "lazy", "program")
     return N("module", {"class": cls, "training": False} | {name: fields[name] for name in known if name in fields})
 
 
