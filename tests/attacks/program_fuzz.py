@@ -153,7 +153,9 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
-def _child(work: Iterator[int], text: bytes, constants: Any, root: nn.Module, inputs: tuple[Any, ...], pipe: int) -> None:
+def _child(
+    work: Iterator[int], text: bytes, constants: Any, root: nn.Module, inputs: tuple[Any, ...], pipe: int
+) -> None:
     def tell(line: str) -> None:
         os.write(pipe, (line.replace("\n", " ")[:800] + "\n").encode())
 
@@ -170,7 +172,7 @@ def _child(work: Iterator[int], text: bytes, constants: Any, root: nn.Module, in
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tell(f"+{outcome(mutant(text, rng), constants, root, inputs, rng)}")
-        except BaseException as error:  # noqa: BLE001 - this is what is looked for
+        except BaseException as error:
             tell(f"-{seed}: untyped {type(error).__name__}: {error}")
     tell("@end")
 
