@@ -463,13 +463,13 @@ def introduce(trained: dict[str, Any], saved: Path, story: Story) -> None:
     sizes = {way: (saved / name).stat().st_size for way, name in FILES.items()}
     held = (
         "tensors by name",
-        "a pickle that names the class",
-        "tensors; module tree as data",
+        "a pickle with class names",
+        "tensors, module tree",
         "... and its computation",
     )
     for (way, nbytes), what in zip(sizes.items(), held, strict=True):
         name = FILES[way]
-        print(f"  {way:35}  {name:19}  {nbytes:>9,} bytes  {what}")
+        print(f"  {way:35}  {name:19} {nbytes:>8,} bytes  {what}")
     print()
     print(
         paragraph(
