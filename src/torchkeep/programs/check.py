@@ -283,7 +283,7 @@ class _Calls:
     def check_output(self) -> None:
         """P-6: what is returned."""
         end = self._program.first_call + len(self._program.calls)
-        self._check_argument(self._program.output, end, (*_DATA, Choice), "P-6")
+        self._check_argument(self._program.output, end, (*_DATA, OwnDtype, OwnLimit, Choice), "P-6")
 
     def _check_argument(self, argument: Argument, limit: int, kinds: tuple[type, ...], clause: str) -> None:
         """P-4: arguments are data, and refer backwards."""
@@ -396,7 +396,7 @@ def _choices(argument: Argument) -> Iterable[Argument]:
 # --- arguments --------------------------------------------------------------------------------------
 
 _SCALAR_DATA = (type(None), bool, int, str, Float, Dtype, Device, Layout, MemoryFormat)
-_ARGUMENTS = (*_SCALAR_DATA, Value, OwnDtype, OwnDevice, List, Tuple, Choice)
+_ARGUMENTS = (*_SCALAR_DATA, Value, OwnDtype, OwnLimit, OwnDevice, List, Tuple, Choice)
 """What arguments of calls are made of."""
 
 _DATA = (*_SCALAR_DATA, Dots, Value, List, Tuple, Dict, Object, Slice)
