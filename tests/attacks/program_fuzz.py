@@ -153,7 +153,9 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.shape == b.shape and bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
-def _child(work: Iterator[int], text: bytes, constants: Any, root: nn.Module, inputs: tuple[Any, ...], pipe: int) -> None:
+def _child(
+    work: Iterator[int], text: bytes, constants: Any, root: nn.Module, inputs: tuple[Any, ...], pipe: int
+) -> None:
     def tell(line: str) -> None:
         os.write(pipe, (line.replace("\n", " ")[:800] + "\n").encode())
 
@@ -179,7 +181,7 @@ def campaign(seed: int, mutants: int) -> tuple[Counter[str], list[str]]:
     """How often each outcome was seen, and the problems."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    root, inputs = Net(), (torch.randn(2, 3, 8),)
+    root, inputs = Net(), (torch.randn(2, 3, 10),)
     captured, findings = capture_program(root, [inputs, (torch.randn(3, 3, 10),)])
     assert captured is not None, findings
     text = encode(captured.program)
