@@ -181,7 +181,7 @@ def campaign(seed: int, mutants: int) -> tuple[Counter[str], list[str]]:
     """How often each outcome was seen, and the problems."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    root, inputs = Net(), (torch.randn(2, 3, 8),)
+    root, inputs = Net(), (torch.randn(2, 3, 10),)
     captured, findings = capture_program(root, [inputs, (torch.randn(3, 3, 10),)])
     assert captured is not None, findings
     text = encode(captured.program)

@@ -367,7 +367,7 @@ class _Calls:
         return found
 
 
-_STATISTICS = {
+STATISTICS = {
     "aten.batch_norm.default": "training",
     "aten.native_batch_norm.default": "training",
     "aten.instance_norm.default": "use_input_stats",
@@ -376,7 +376,7 @@ _STATISTICS = {
 
 
 def _statistics(name: str, given: Mapping[str, Argument]) -> Iterator[str]:
-    flag = _STATISTICS.get(name)
+    flag = STATISTICS.get(name)
     if flag is not None and any(value is not False for value in _choices(given[flag])):
         yield from ("running_mean", "running_var")
 

@@ -205,14 +205,14 @@ def _repeated(given: Mapping[str, Any]) -> float:
 
 def _repeated_each(given: Mapping[str, Any]) -> float:
     """Each element, or each slice, as often as its own number says."""
-    times, rows = given["repeats"], given.get("self")
-    told = given.get("output_size") or 0
-    if rows is None:
-        return float(max(int(times.sum()), told))
+    times, rows, along = given["repeats"], given.get("self"), given.get("dim")
     if isinstance(times, int):
-        return float(rows.numel() * max(times, 1))
-    most = int(times.max()) if times.numel() else 0
-    return float(rows.numel() * max(most, 1, told))
+        return float(rows.numel() * max(times, 1))  # type: ignore[union-attr]
+    total = max(float(times.double().sum()), given.get("output_size") or 0)
+    if rows is None:
+        return _held_at_once(total, math.inf)
+    length = rows.numel() if along is None else rows.shape[along]
+    return _held_at_once(rows.numel() / max(length, 1) * total * (length if times.numel() == 1 else 1), math.inf)
 
 
 def _padded(given: Mapping[str, Any]) -> float:
