@@ -172,7 +172,7 @@ def _child(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tell(f"+{outcome(mutant(text, rng), constants, root, inputs, rng)}")
-        except BaseException as error:  # noqa: BLE001 - this is what is looked for
+        except BaseException as error:
             tell(f"-{seed}: untyped {type(error).__name__}: {error}")
     tell("@end")
 
