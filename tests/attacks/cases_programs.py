@@ -1561,4 +1561,4 @@ each(
     "ok|CallError",
 )
 
-CASES = some(CASES, 5)
+CASES = some(CASES, 6)
