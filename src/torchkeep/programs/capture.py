@@ -9,7 +9,7 @@ Reference: https://docs.pytorch.org/docs/stable/export.html
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from ..errors import brief, brief_text
 from . import deadline, dtypes
 from .examples import CannotCapture, CannotSize, Example, Signature
 from .left_alone import left_alone
-from .model import Argument, InputSpec, Mode, Parameter, Value
+from .model import Argument, Dim, Extent, Formula, InputSpec, Mode, Parameter, Value
 from .shapes import by_shape
 from .sizes import value_of
 from .traces import Reader, Seen, Shared, Trace
@@ -307,7 +307,19 @@ def _trace(
     with quiet(), torch.enable_grad(), by_shape(), watching(module) as watch:
         program = torch.export.export(flat, tuple(level.tensors), dynamic_shapes={"tensors": level.dims}, strict=False)
     plain = {path for path, each in module.named_modules() if type(each).__module__.startswith("torch.nn.")}
-    return Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain, watch.asked))
+    trace = Reader(program, told[-1], shared).trace(Seen(watch.called, watch.reads, plain, watch.asked))
+    return trace._replace(guards=[*trace.guards, *_bounds(level.dims)])
+
+
+def _bounds(dims: Sequence[Mapping[int, Any]]) -> Iterator[Extent]:
+    """What a person said of sizes that vary: `torch.export.Dim("batch", min=2, max=64)`."""
+    for i, column in enumerate(dims):
+        for d, each in column.items():
+            least, most = getattr(each, "min", None), getattr(each, "max", None)
+            if type(least) is int and least > 0:
+                yield Formula(">=", (Dim(i, d), least))
+            if type(most) is int and most < 2**31:
+                yield Formula("<=", (Dim(i, d), most))
 
 
 # --- which sizes vary -------------------------------------------------------------------------------
@@ -404,6 +416,8 @@ def _why(error: Exception) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
+    if type(cause).__name__ == "GuardOnDataDependentSymNode":
+        return brief_text(f"what it does next depends on the values of a tensor{where}", length=600)
     text = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
     return brief_text(f"{type(cause).__name__}: {text.strip()}{where}", length=600)
 

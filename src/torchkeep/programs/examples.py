@@ -53,7 +53,10 @@ class Signature:
     """How the calls of a model are written, and what in them are tensors."""
 
     def __init__(self, module: torch.nn.Module, examples: Sequence[Example]) -> None:
-        signature = inspect.signature(module.forward)
+        try:
+            signature = inspect.signature(module.forward)
+        except (TypeError, ValueError) as error:
+            raise CannotCapture(f"its forward has no signature that can be read: {error}") from error
         self.bound: list[inspect.BoundArguments] = []
         for example in examples:
             try:
@@ -81,6 +84,8 @@ class Signature:
         ranks = {tuple(tensor.ndim for tensor in tensors) for tensors in self.tensors}
         if len(ranks) > 1:
             raise CannotCapture("the examples have tensors of different ranks; give one form, in different sizes")
+        if len({tuple(tensor.dtype for tensor in tensors) for tensors in self.tensors}) > 1:
+            raise CannotCapture("the examples have tensors of different dtypes; give one form, in different sizes")
 
     def call(self, module: torch.nn.Module, tensors: Iterable[torch.Tensor]) -> Any:
         """The first example's call, with these tensors in the place of its own."""

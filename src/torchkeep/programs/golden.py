@@ -406,7 +406,8 @@ class _Keeper:
         except CannotKeep:
             raise
         except Exception as error:
-            why = brief_text(f"{type(error).__name__}: {error}", length=600)
+            first = next((line for line in str(error).splitlines() if line.strip()), "")
+            why = brief_text(f"{type(error).__name__}: {first}", length=600)
             raise CannotKeep(f"the model cannot be called with it in eval mode: {why}") from error
         random = outputs.keys() != again.keys() or not all(is_same(outputs[where], again[where]) for where in outputs)
         scales = {where: scale_of(value) for where, value in outputs.items()}

@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 import torch
 
 from ..document import Finding
-from ..errors import brief_text
+from ..errors import LoadError, brief_text
 from .capture import LEVELS, capture
 from .capture import Captured as Traced
+from .check import check
 from .examples import CannotCapture, examples_of
 from .merge import merge
 from .model import InputSpec, Mode, Program
+from .sizes import written_out
+from .text import decode, encode
 
 
 class Captured(NamedTuple):
@@ -44,6 +47,7 @@ def capture_program(
     try:
         found = capture(module, examples, dynamic_shapes)
         program = merge(found)
+        _require_readable(program, len(found.shared.constants))
     except CannotCapture as error:
         hint = "The file loads with the class as ever. Change the code there, or save without an example."
         return None, [Finding("no-program", "warning", "", f"the computation could not be captured: {error}.", hint)]
@@ -57,9 +61,21 @@ def capture_program(
         )
         for mode, why in found.failures.items()
     ]
-    findings += [*_about_sizes(found), *_about_state(found)]
+    findings += [*_about_sizes(found), *_about_shapes(program), *_about_state(found)]
     findings.append(Finding("program", "note", "", f"the file holds the computation: {summary(program)}."))
     return Captured(program, tuple(found.shared.constants)), findings
+
+
+def _require_readable(program: Program, constants: int) -> None:
+    """What a load would refuse is not saved.
+
+    Raises:
+        CannotCapture: it would.
+    """
+    try:
+        check(decode(encode(program)), constants=constants)
+    except LoadError as error:
+        raise CannotCapture(f"no program may hold it: {error.message}") from error
 
 
 def _about_sizes(found: Traced) -> Iterator[Finding]:
@@ -83,6 +99,20 @@ def _about_sizes(found: Traced) -> Iterator[Finding]:
         where = "" if len(modes) == len(found.traces) else f" in {modes[0]} mode"
         by = f": {line} asks for it" if line else ""
         yield Finding("sizes", "note", "", f"the size of {name} in dimension {d} is always {size}{where}{by}.")
+
+
+def _about_shapes(program: Program) -> Iterator[Finding]:
+    """Sizes that vary with others alone."""
+    told: dict[str, list[Mode]] = {}
+    for spec in program.inputs:
+        for mode, shape in spec.shapes.items():
+            for d, size in enumerate(shape):
+                if size is not None and type(size) is not int:
+                    text = f"the size of {spec.name} in dimension {d} is always {written_out(size, program)}"
+                    told.setdefault(text, []).append(mode)
+    for text, modes in told.items():
+        where = "" if len(modes) == len(program.modes) else f" in {modes[0]} mode"
+        yield Finding("sizes", "note", "", f"{text}{where}.")
 
 
 def _about_state(found: Traced) -> Iterator[Finding]:

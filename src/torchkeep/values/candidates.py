@@ -20,7 +20,7 @@ from ..document import Candidate, ClassInfo, Sure
 from ..errors import entries_in_code, in_code
 from . import sources
 from .outline import module_of, outline
-from .registry import class_name
+from .registry import PRIVATE, class_name, full_name
 from .state import is_a
 from .trust import _OF_CLASS, _OF_MODULE, Closed, Resolver, is_quiet, last_name
 
@@ -117,7 +117,7 @@ def _defined(values: Iterable[Any], seen: set[int]) -> Iterator[Any]:
         if not counts:
             continue
         seen.add(id(value))
-        if _package(value) in _OUTSIDE:
+        if _package(value) in _OUTSIDE or full_name(value).startswith(PRIVATE):
             continue
         yield value
         if kind is not FunctionType:

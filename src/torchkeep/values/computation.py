@@ -50,8 +50,14 @@ def computed_by(
     if not is_a(obj, torch.nn.Module):
         raise TypeError(f"example= is a call of a module that is saved by itself, and this is a {type(obj).__name__}")
     module, _ = unwrapped(obj)
-    captured, findings = capture_program(module, example, dynamic_shapes)
-    fields: dict[str, Any] = {} if captured is None else {"program": captured}
+    fields: dict[str, Any] = {}
+    findings: list[Finding] = []
+    if isinstance(module, ProgramModule):
+        message = "the computation is the one that its file had: an example captures no other without the class."
+        findings.append(Finding("program", "note", "", message))
+    else:
+        captured, findings = capture_program(module, example, dynamic_shapes)
+        fields |= {} if captured is None else {"program": captured}
     if golden:
         kept, noticed = golden_of(module, example)
         fields |= {} if kept is None else {"golden": kept}

@@ -138,7 +138,7 @@ def register(
         raise TypeError(f"migrations change attributes; objects of {class_name(cls)} are not kept by theirs")
     if version < 1 or any(not 1 <= step < version for step in steps):
         raise ValueError(f"version {version} with migrations from {sorted(steps)}: each starts from 1 to version - 1")
-    for stale in [known for known in _by_class if _full_name(known) == _full_name(cls)]:
+    for stale in [known for known in _by_class if full_name(known) == full_name(cls)]:
         del _by_class[stale]  # a module that was reloaded defines its classes anew
     _by_class[cls] = Registration(cls, aliases, version, steps, encode, decode)
 
@@ -166,7 +166,7 @@ def registration(cls: type) -> Registration | None:
 def by_name(name: str) -> Registration | None:
     """What was registered for a class that a file calls `name`; what source text of a file registered is no answer."""
     for registered in _by_class.values():
-        if _full_name(registered.cls).startswith(PRIVATE):
+        if full_name(registered.cls).startswith(PRIVATE):
             continue
         if name == class_name(registered.cls) or name in registered.aliases:
             return registered
@@ -175,10 +175,10 @@ def by_name(name: str) -> Registration | None:
 
 def class_name(obj: Any) -> str:
     """How a file calls a class or function: ``"package.module:Outer.Inner"``."""
-    return _IN_PRIVATE.sub("", _full_name(obj), count=1)
+    return _IN_PRIVATE.sub("", full_name(obj), count=1)
 
 
-def _full_name(obj: Any) -> str:
+def full_name(obj: Any) -> str:
     """The same with the module where it is looked up here."""
     look = type.__getattribute__ if issubclass(type(obj), type) else getattr  # past a metaclass
     return f"{look(obj, '__module__')}:{look(obj, '__qualname__')}"
