@@ -150,6 +150,26 @@ def guard_of(name: str) -> Guard | None:
     return of_numbers
 
 
+def is_slow(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a convolution or a pooling makes nothing much larger than its input, so that no call need be looked at.
+
+    What varies from call to call may be anything but a number here.
+    """
+    quick = _QUICK.get(name.split(".")[1]) if name not in CALLS else None
+    if not isinstance(quick, partial) or quick.func is not _windows:
+        return False
+    schema = parse(OPS[name].schema)
+    assert schema
+    given = bound(schema, args, kwargs)
+    asked = [given.get(each) for each in OPS[name].sizes]
+    numbers = [one for each in asked for one in (each if isinstance(each, list | tuple) else [each])]
+    return all(each is None or isinstance(each, bool) or (type(each) is int and each <= _SMALL) for each in numbers)
+
+
+_SMALL: Final = 64
+"""Largest padding that is believed."""
+
+
 def _tensors(held: Any) -> Iterator[torch.Tensor]:
     for each in held:
         if isinstance(each, torch.Tensor):

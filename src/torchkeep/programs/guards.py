@@ -59,6 +59,11 @@ def varies(name: str) -> bool:
     return name in CALLS or name.split(".")[1] in _SPECIAL
 
 
+def is_of_numbers(name: str) -> bool:
+    """Whether the check looks at numbers alone, so that once will do where these are literals."""
+    return name not in CALLS and _SPECIAL.get(name.split(".")[1]) is _bounded
+
+
 def _refuse(name: str, why: str) -> NoReturn:
     raise ProgramError(
         f"The program calls {name} with arguments that it cannot take: {why}. The call was not made. Give the program "

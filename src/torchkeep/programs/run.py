@@ -8,7 +8,7 @@ copied, compiled and trained, and its tensors may be replaced.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple, NoReturn
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from ..errors import CallError, TorchkeepError, brief, brief_text
 from . import growth
 from .check import check
 from .direct import DIRECT
-from .guards import guard_of, plain, varies
+from .guards import guard_of, is_of_numbers, plain, varies
 from .model import (
     Argument,
     Call,
@@ -508,6 +508,15 @@ def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def _flat(argument: Any) -> Iterator[Any]:
+    """An argument, or what is in it if it is a list."""
+    if isinstance(argument, list | tuple):
+        for each in argument:
+            yield from _flat(each)
+    else:
+        yield argument
+
+
 def _checked(name: str, target: Callable[..., Any], args: Any, kwargs: Any) -> Callable[..., Any]:
     """What is called: an operator alone, or behind the check of what may differ from call to call.
 
@@ -517,9 +526,13 @@ def _checked(name: str, target: Callable[..., Any], args: Any, kwargs: Any) -> C
     guard, bound = guard_of(name), growth.guard_of(name)
     if isinstance(target, torch._ops.OpOverload):
         target = DIRECT.get(name, target)
-    if guard is not None and not varies(name):
+    rest = list(_flat((*args[1:], *kwargs.values())))
+    fixed = not any(isinstance(each, torch.fx.Node) for each in rest)
+    if guard is not None and (not varies(name) or (fixed and is_of_numbers(name))):
         guard(args, kwargs)
         guard = None
+    if bound is not None and growth.is_slow(name, args, kwargs):
+        bound = None
     guards = [each for each in (guard, bound) if each is not None]
     if not guards:
         return target
