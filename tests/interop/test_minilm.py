@@ -146,8 +146,11 @@ import torch, torchkeep
 from safetensors.torch import load_file, save_file
 
 path, inputs, out = sys.argv[1:]
-model = torchkeep.load(path, route="program")
+model = torchkeep.load(path, route="program", verify="outputs")
 assert torchkeep.report_of(model).route == "program"
+checked = torchkeep.verify(path)
+assert checked.ok, checked
+assert "program   " in str(checked), checked
 batch = load_file(inputs)
 with torch.no_grad():
     found = model(**batch)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
+import subprocess
+import sys
 import warnings
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -242,6 +244,18 @@ def test_auto_takes_it_where_a_class_is_missing_and_warns(gone: Path) -> None:
 def test_structure_says_that_the_program_is_there(gone: Path) -> None:
     with pytest.raises(torchkeep.TrustError, match=r"program, needs no class +torchkeep\.load\(.*route='program'\)"):
         torchkeep.load(gone, route="structure")
+
+
+def test_explain_ends_with_it_where_the_class_is_gone(gone: Path) -> None:
+    code = (
+        "import sys, torchkeep; report = torchkeep.explain(sys.argv[1]); print(report); loaded = eval(report.code);"
+        "assert type(loaded) is torchkeep.ProgramModule"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, str(gone)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert f"torchkeep.load({str(gone)!r}, route='program')" in done.stdout
+    assert "Its computation is in the file, and runs without the class." in " ".join(done.stdout.split())
 
 
 def test_with_the_class_it_is_not_asked(path: Path) -> None:

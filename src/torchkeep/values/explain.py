@@ -339,6 +339,9 @@ class _Calls:
             return self._weights_alone(f"{note} No route to the whole is left.", with_model)
         if not any(isinstance(node := self.document.nodes[i], Typed) and node.kind == "module" for i in self.positions):
             return self._weights_alone(note, with_model)
+        if any(isinstance(node := self.document.nodes[i], Typed) and "program" in node.fields for i in self.positions):
+            note += " Its computation is in the file, and runs without the class."
+            return Way(f"torchkeep.load({self.path!r}{self.key}, route='program')", (), True, note)
         note += " The skeleton is always there: the tree with its weights, which does not run."
         return Way(f"torchkeep.load({self.path!r}{self.key}, route='skeleton')", (), True, note)
 
