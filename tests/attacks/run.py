@@ -96,7 +96,7 @@ def _is_calls(source: Any, name: Any, *_: Any) -> bool:
 
 
 _parsing = False
-_CALLED = re.compile(r"torch\.ops\.aten\.\w+\.\w+|torchkeep_programs_run_\w+|device|slice")
+_CALLED = re.compile(r"torch\.ops\.aten\.\w+\.\w+|torchkeep_programs_functions_\w+|device|slice")
 _NAMED = re.compile(r"torch(\.ops(\.aten(\.\w+){0,2})?|\.\w+)")
 
 

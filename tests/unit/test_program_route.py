@@ -179,14 +179,34 @@ def test_it_is_copied(model: Net, loaded: torchkeep.ProgramModule, again: Callab
     assert not torch.equal(other(X)["out"], model(X)["out"])
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own, where it goes on after a region
 def test_it_is_compiled(model: Net, loaded: torchkeep.ProgramModule) -> None:
     compiled = torch.compile(loaded, backend="eager")
     assert torch.equal(compiled(X)["out"], model(X)["out"])
+    assert torch.is_grad_enabled()  # a region of it runs without gradients
     loaded.train()
     torch.manual_seed(3)
     found = compiled(X)
     torch.manual_seed(3)
     assert torch.equal(found["out"], copy.deepcopy(model).train()(X)["out"])
+    found["out"].sum().backward()
+
+
+def test_what_is_compiled_is_the_function(tmp_path: Path) -> None:
+    """Without regions all of a call becomes one graph, but for the first, in which its function is made."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.BatchNorm1d(4)).eval()
+    torchkeep.save(net, tmp_path / "x.safetensors", example=(torch.ones(3, 4),))
+    loaded = torchkeep.load(tmp_path / "x.safetensors", route="program")
+    graphs: list[torch.fx.GraphModule] = []
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    loaded(torch.ones(2, 4))
+    compiled = torch.compile(loaded, backend=backend)
+    assert torch.equal(compiled(torch.ones(3, 4)), net(torch.ones(3, 4)))
+    assert sum(node.op == "call_function" for graph in graphs for node in graph.graph.nodes) >= 3
 
 
 def test_saved_again_it_is_the_same_file(path: Path, loaded: torchkeep.ProgramModule, tmp_path: Path) -> None:
