@@ -23,26 +23,46 @@ def within(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    thread = ctypes.c_ulong(threading.get_ident())
-    over, lock = threading.Event(), threading.Lock()
-
-    def watch() -> None:
-        wait = seconds
-        while not over.wait(wait):
-            with lock:
-                if over.is_set():
-                    return
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(OutOfTime))
-            wait = 1.0
-
-    watcher = threading.Thread(target=watch, daemon=True, name="torchkeep-deadline")
-    watcher.start()
+    watch = _Watch(seconds)
     try:
         yield
     finally:
-        try:
-            with lock:
-                over.set()
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)  # one that did not arrive yet
-        finally:
-            over.set()
+        watch.stop()
+
+
+class _Watch:
+    """A thread that raises in the one that made it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._thread = ctypes.c_ulong(threading.get_ident())
+        self._over, self._lock = threading.Event(), threading.Lock()
+        self._raised = False
+        threading.Thread(target=self._run, args=(seconds,), daemon=True, name="torchkeep-deadline").start()
+
+    def _run(self, wait: float) -> None:
+        while not self._over.wait(wait):
+            with self._lock:
+                if self._over.is_set():
+                    return
+                self._raised = True
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(self._thread, ctypes.py_object(OutOfTime))
+            wait = 1.0
+
+    def stop(self) -> None:
+        """Raise no more. One that is still on its way is let in here, and not later in somebody else's code.
+
+        It is not taken back: CPython 3.11 then checks for it at every instruction until the process ends.
+        """
+        while not self._over.is_set() or self._raised:
+            try:
+                with self._lock:
+                    self._over.set()
+                for _ in range(_INSTRUCTIONS if self._raised else 0):
+                    pass
+                self._raised = False
+            except OutOfTime:
+                pass
+
+
+_INSTRUCTIONS = 1000
+"""Loops of Python in which a waiting exception arrives for certain: it does at the first."""
