@@ -15,7 +15,10 @@ from ..errors import FormatError, LimitError, brief
 from ..limits import LIMITS, Limits
 from . import growth, resolve
 from .model import (
+    AUTOCAST,
+    END,
     FORMULAS,
+    GRAD,
     Argument,
     Call,
     Choice,
@@ -45,7 +48,6 @@ from .model import (
 )
 from .ops import CALLS, OPS
 from .schemas import Schema, parse
-from .traces import AUTOCAST, END, GRAD
 from .trees import object_of
 
 REGIONS = {GRAD: 1, AUTOCAST: 4, END: 0}

@@ -16,6 +16,9 @@ from . import growth
 from .direct import DIRECT
 from .guards import guard_of, is_of_numbers, varies
 from .model import (
+    AUTOCAST,
+    END,
+    GRAD,
     Argument,
     Call,
     Choice,
@@ -33,7 +36,6 @@ from .model import (
     leaves,
     rebuilt,
 )
-from .traces import AUTOCAST, END, GRAD
 from .trees import chosen, object_of
 
 

@@ -19,6 +19,9 @@ VERSION = 1
 
 Mode: TypeAlias = Literal["eval", "train"]
 
+GRAD, AUTOCAST, END = "torchkeep.grad", "torchkeep.autocast", "torchkeep.end"
+"""Where a region begins in which gradients are on or off, or autocast is; and where the last one ends."""
+
 
 class _Array(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A JSON array that begins with its tag."""

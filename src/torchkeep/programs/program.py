@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from ..document import Finding
 from ..errors import LoadError, brief_text
-from .capture import LEVELS, capture
-from .capture import Captured as Traced
 from .check import check
 from .examples import CannotCapture, examples_of
-from .merge import merge
 from .model import InputSpec, Mode, Program
 from .sizes import written_out
 from .text import decode, encode
+
+if TYPE_CHECKING:
+    from .capture import Captured as Traced
 
 
 class Captured(NamedTuple):
@@ -43,6 +43,9 @@ def capture_program(
         TypeError: `example` is of another form.
         ValueError: `dynamic_shapes` is.
     """
+    from .capture import capture  # what it needs of torch takes a second to import, and no load needs it
+    from .merge import merge
+
     examples = examples_of(example)
     try:
         found = capture(module, examples, dynamic_shapes)
@@ -80,6 +83,8 @@ def _require_readable(program: Program, constants: int) -> None:
 
 def _about_sizes(found: Traced) -> Iterator[Finding]:
     """What does not vary, and why."""
+    from .capture import LEVELS
+
     for tried in found.tried:
         now = found.levels[tried.mode]
         if now != tried.level:

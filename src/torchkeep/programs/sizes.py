@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import sympy  # type: ignore[import-untyped]
 import torch
 
 from ..errors import CallError
@@ -44,6 +43,8 @@ class Sizes:
             self.shapes.append(tuple(self._size(size, Dim(i, d)) for d, size in enumerate(tensor.shape)))
         if env is not None:
             self._read_guards(env)
+            import sympy  # type: ignore[import-untyped]  # a third of a second, and only a capture needs it
+
             for expression, result in asked:
                 self._require(env.simplify(expression if result else sympy.Not(expression)))
 
@@ -103,6 +104,8 @@ class Sizes:
 
 def _fails(expression: Any, symbols: Sequence[Any], small: int) -> bool:
     """Whether a comparison may be false where one of the sizes, or all of them, are this small."""
+    import sympy
+
     every = dict.fromkeys(symbols, small)
     return any(expression.subs(each) != sympy.true for each in ({symbols[i]: small} for i in range(len(symbols)))) or (
         expression.subs(every) != sympy.true

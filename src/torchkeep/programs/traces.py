@@ -12,7 +12,7 @@ import torch
 from ..errors import brief, brief_text
 from . import resolve
 from .examples import CannotCapture
-from .model import Argument, Extent, List, OwnDevice, Slice, StateRef, Tuple, Value, rebuilt
+from .model import AUTOCAST, END, GRAD, Argument, Extent, List, OwnDevice, Slice, StateRef, Tuple, Value, rebuilt
 from .sizes import Fixed, Sizes
 from .trees import is_scalar, scalar_of
 
@@ -144,9 +144,6 @@ _DROPPED = frozenset(
 """What torch asserts of its own; sizes are checked when the program is called."""
 
 _SAME_AS = {"aten.lift_fresh_copy.default": "aten.clone.default", "aten.lift_fresh.default": "aten.clone.default"}
-
-GRAD, AUTOCAST, END = "torchkeep.grad", "torchkeep.autocast", "torchkeep.end"
-"""Where a region begins in which gradients are on or off, or autocast is; and where the last one ends."""
 
 
 class Reader:
