@@ -16,7 +16,7 @@ def _forever() -> None:
 
 
 def test_what_takes_too_long_is_stopped() -> None:
-    with pytest.raises(deadline.OutOfTime), deadline.within(0.0):
+    with pytest.raises(deadline.OutOfTime), deadline.within(0.02):
         _forever()
 
 
@@ -36,11 +36,11 @@ def _handling() -> None:
 
 @pytest.mark.parametrize("code", [_swallowing, _handling])
 def test_no_handler_of_the_code_keeps_it(code: Callable[[], None]) -> None:
-    with pytest.raises(deadline.OutOfTime), deadline.within(0.0):
+    with pytest.raises(deadline.OutOfTime), deadline.within(0.02):
         code()
 
 
-@pytest.mark.parametrize("seconds", [None, 600.0, 0.0])
+@pytest.mark.parametrize("seconds", [None, 600.0, 0.001, 0.0])
 def test_what_is_done_in_time_is_left_alone(seconds: float | None) -> None:
     """Also where the time is over just then: whether it was raised or not, it is not raised afterwards."""
     for _ in range(50):
@@ -48,7 +48,7 @@ def test_what_is_done_in_time_is_left_alone(seconds: float | None) -> None:
             with deadline.within(seconds):
                 pass
         except deadline.OutOfTime:
-            assert seconds == 0.0
+            assert seconds in (0.001, 0.0)
         for _ in range(2000):
             pass
 

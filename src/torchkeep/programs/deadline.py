@@ -23,46 +23,52 @@ def within(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
+    if seconds <= 0:
+        raise OutOfTime
     watch = _Watch(seconds)
     try:
-        yield
-    finally:
+        try:
+            watch.start()
+            yield
+        finally:
+            watch.stop()
+    except OutOfTime:  # it may have come while that was stopped; the next one would come a second later
         watch.stop()
+        raise
 
 
 class _Watch:
-    """A thread that raises in the one that made it."""
+    """A thread that raises in the one that made it, until that lets its gate go."""
 
     def __init__(self, seconds: float) -> None:
-        self._thread = ctypes.c_ulong(threading.get_ident())
-        self._over, self._lock = threading.Event(), threading.Lock()
-        self._raised = False
-        threading.Thread(target=self._run, args=(seconds,), daemon=True, name="torchkeep-deadline").start()
+        self._raises_in = ctypes.c_ulong(threading.get_ident())
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._thread = threading.Thread(target=self._run, args=(seconds,), daemon=True, name="torchkeep-deadline")
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._thread.start()
 
     def _run(self, wait: float) -> None:
-        while not self._over.wait(wait):
-            with self._lock:
-                if self._over.is_set():
-                    return
-                self._raised = True
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(self._thread, ctypes.py_object(OutOfTime))
+        for _ in range(_MOST):
+            if self._gate.acquire(timeout=wait):
+                return
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(self._raises_in, ctypes.py_object(OutOfTime))
             wait = 1.0
 
     def stop(self) -> None:
-        """Raise no more. One that is still on its way is let in here, and not later in somebody else's code.
+        """End the thread. One that is still on its way is let in here, and not later in somebody else's code.
 
         It is not taken back: CPython 3.11 then checks for it at every instruction until the process ends.
         """
-        while not self._over.is_set() or self._raised:
-            try:
-                with self._lock:
-                    self._over.set()
-                for _ in range(_INSTRUCTIONS if self._raised else 0):
-                    pass
-                self._raised = False
-            except OutOfTime:
-                pass
+        if self._gate.locked():
+            self._gate.release()
+        if self._thread.ident is not None:
+            self._thread.join()
+        for _ in range(10):  # what waits is raised at the first
+            pass
 
 
-_INSTRUCTIONS = 1000
-"""Loops of Python in which a waiting exception arrives for certain: it does at the first."""
+_MOST = 60
+"""How often it is raised at most."""
