@@ -251,7 +251,7 @@ def test_the_header_and_what_is_read_are_checked_and_what_is_mapped_is_not(tmp_p
     for options in ({}, {"mmap": True}, {"device": "meta"}):
         with pytest.raises(torchkeep.DigestError, match="'plain' is damaged"):
             torchkeep.load(path, verify="first", **options)
-    with pytest.raises(ValueError, match="verify is 'first' or None"):
+    with pytest.raises(ValueError, match="verify is 'first', 'outputs' or None"):
         torchkeep.load(path, verify="all")
     path.write_bytes(whole)
     damage(path, "last")
